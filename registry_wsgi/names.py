@@ -1,0 +1,145 @@
+"""The vocabulary of the API: repository names, tags, digests and references.
+
+Each is parsed once, where a request or a command line enters, and from then on only these types
+travel. They are strings, so that they go into messages, JSON and SQL as they are.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any, Final, Self
+
+from registry_wsgi.errors import (
+    DIGEST_MALFORMED,
+    NAME_INVALID,
+    TAG_INVALID,
+    ErrorRow,
+    RegistryError,
+)
+
+NAME_LIMIT: Final = 255
+"""Longest repository name, in characters (OCI distribution spec, "Pulling manifests")."""
+
+_ECHO_LIMIT: Final = 300
+"""How much of a malformed value an error repeats, in characters."""
+
+_COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_NAME: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+
+_ALGORITHM_BY_SIZE: Final = {32: "sha256", 64: "sha512"}
+ALGORITHMS: Final[dict[str, Callable[..., "hashlib._Hash"]]] = {
+    "sha256": hashlib.sha256,
+    "sha512": hashlib.sha512,
+}
+"""The digest algorithms this registry knows (OCI image spec, "Registered Algorithms")."""
+
+
+class _Parsed(str):
+    """A string that is only made by ``parse``, which raises ``RegistryError`` for others."""
+
+    __slots__ = ()
+
+    _row: ErrorRow
+
+    @classmethod
+    def _matches(cls, text: str) -> bool:
+        raise NotImplementedError(cls)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Check ``text``; raises RegistryError with this type's row."""
+        if not cls._matches(text):
+            raise RegistryError(cls._row, text[:_ECHO_LIMIT])
+        return cls(text)
+
+    @classmethod
+    def maybe(cls, text: str) -> Self | None:
+        """Check ``text``, ``None`` when it is malformed."""
+        return cls(text) if cls._matches(text) else None
+
+
+class Name(_Parsed):
+    """A repository name, such as ``team/app``: at most 255 characters."""
+
+    __slots__ = ()
+    _row = NAME_INVALID
+
+    @classmethod
+    def _matches(cls, text: str) -> bool:
+        # > <name> MUST match the following regular expression:
+        # > [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*
+        return len(text) <= NAME_LIMIT and _NAME.fullmatch(text) is not None
+
+
+class Tag(_Parsed):
+    """A tag: 1 to 128 characters."""
+
+    __slots__ = ()
+    _row = TAG_INVALID
+
+    @classmethod
+    def _matches(cls, text: str) -> bool:
+        # > <tag-or-digest> as a tag MUST be at most 128 characters in length and MUST match
+        # > [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
+        return _TAG.fullmatch(text) is not None
+
+
+class Digest(_Parsed):
+    """A digest, ``algorithm:hex`` in lower case; sha256 and sha512 are known."""
+
+    __slots__ = ()
+    _row = DIGEST_MALFORMED
+
+    @classmethod
+    def _matches(cls, text: str) -> bool:
+        return _DIGEST.fullmatch(text) is not None
+
+    @classmethod
+    def of(cls, content: bytes, algorithm: str = "sha256") -> Self:
+        """The digest of ``content``."""
+        return cls(f"{algorithm}:{ALGORITHMS[algorithm](content).hexdigest()}")
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Self:
+        """The digest whose hash is ``raw``, as the index keeps it: its length is the algorithm."""
+        return cls(f"{_ALGORITHM_BY_SIZE[len(raw)]}:{raw.hex()}")
+
+    @property
+    def algorithm(self) -> str:
+        """``sha256`` or ``sha512``."""
+        return self[:6]
+
+    @property
+    def hex(self) -> str:
+        """The hash, 64 or 128 lower-case hexadecimal digits: safe as a file name."""
+        return self[7:]
+
+    def pack(self) -> bytes:
+        """The hash alone, 32 or 64 bytes."""
+        return bytes.fromhex(self[7:])
+
+
+Reference = Tag | Digest
+
+
+def parse_reference(text: str) -> Reference | None:
+    """A tag or a digest; ``None`` for what can be neither and hence names no manifest.
+
+    Raises RegistryError (DIGEST_INVALID) for what has a colon, as a tag cannot, but is no digest.
+    """
+    # > The <tag-or-digest> MUST NOT be in any other format.
+    return Digest.parse(text) if ":" in text else Tag.maybe(text)
+
+
+def new_hash(algorithm: str) -> Any:
+    """A running hash of a known algorithm; raises RegistryError (DIGEST_INVALID) for others."""
+    if algorithm not in ALGORITHMS:
+        raise RegistryError(DIGEST_MALFORMED, algorithm[:_ECHO_LIMIT])
+    return ALGORITHMS[algorithm]()
+
+
+def digest_of(running: Any) -> Digest:
+    """The digest that a running hash stands at."""
+    return Digest(f"{running.name}:{running.hexdigest()}")

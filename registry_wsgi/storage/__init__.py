@@ -1,0 +1,1 @@
+"""The index and the blob store: contracts in `base`, implementations beside it."""

@@ -1,0 +1,1 @@
+"""HTTP: requests in, answers out; no storage, no policy."""
