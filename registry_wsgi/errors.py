@@ -5,8 +5,12 @@ the row, so that a misspelt one fails at import and not in production. Several r
 code: the code says what went wrong to a client, the row says where.
 """
 
+import errno
 from dataclasses import dataclass, field
 from typing import Final
+
+_SQLITE_FULL: Final = 13
+"""SQLite's result code for a full disk (https://sqlite.org/rescode.html)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,17 @@ class StorageFault(Exception):  # noqa: N818 - a fault is not the caller's error
     reason: str
     path: str = ""
     cause: BaseException | None = field(default=None, repr=False)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is only that there is no space left, on the disk or in a quota."""
+        if isinstance(self.cause, OSError):
+            return self.cause.errno in {errno.ENOSPC, errno.EDQUOT}
+        return getattr(self.cause, "sqlite_errorcode", None) == _SQLITE_FULL
+
+
+class BodyCut(Exception):  # noqa: N818 - what happened to the request, not a fault of ours
+    """A request's body ended before its announced end, or its framing is broken."""
 
 
 # > The `code` field MUST be one of the following:        (OCI distribution spec, code-1..14)
@@ -113,10 +128,11 @@ RANGE_NOT_SATISFIABLE: Final = ErrorRow(
     "SIZE_INVALID", 416, "the requested range is outside the blob", "code-10, RFC 9110 14.4"
 )
 UNAUTHORIZED: Final = ErrorRow("UNAUTHORIZED", 401, "authentication required", "code-11")
-DENIED: Final = ErrorRow(
-    "DENIED", 403, "requested access to the resource is denied", "code-12"
-)
+DENIED: Final = ErrorRow("DENIED", 403, "requested access to the resource is denied", "code-12")
 UNSUPPORTED: Final = ErrorRow("UNSUPPORTED", 405, "the operation is unsupported", "code-13")
+BLOB_REFERENCED: Final = ErrorRow(
+    "UNSUPPORTED", 405, "the blob is needed by a manifest of this repository", "code-13, end-10"
+)
 PARAMETER_INVALID: Final = ErrorRow(
     "UNSUPPORTED", 400, "a query parameter is malformed, repeated or out of range", "code-13"
 )
@@ -129,8 +145,6 @@ INTERNAL: Final = ErrorRow("UNKNOWN", 500, "the registry failed; the request id 
 UNAVAILABLE: Final = ErrorRow(
     "UNAVAILABLE", 503, "the registry cannot take this now; try again", "RFC 9110 15.6.4"
 )
-STORAGE_FULL: Final = ErrorRow(
-    "UNAVAILABLE", 507, "no space left for this upload", "RFC 4918 11.5"
-)
+STORAGE_FULL: Final = ErrorRow("UNAVAILABLE", 507, "no space left for this upload", "RFC 4918 11.5")
 
 ROWS: Final = {name: value for name, value in globals().items() if isinstance(value, ErrorRow)}

@@ -1,0 +1,26 @@
+"""What a command is."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry_wsgi.config import Config
+
+
+def _no_flags(options: argparse.Namespace) -> Mapping[str, Any]:  # noqa: ARG001 - the form of a hook
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: its name, its help, its arguments, and what it does.
+
+    ``run`` returns the exit status. ``flags`` turns options into settings (``section.key``).
+    """
+
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace, Config], int]
+    flags: Callable[[argparse.Namespace], Mapping[str, Any]] = _no_flags

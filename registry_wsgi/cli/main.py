@@ -1,0 +1,60 @@
+"""The command line: which commands there are, and what all of them share."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from registry_wsgi.cli import delete, serve
+from registry_wsgi.cli.common import Command
+from registry_wsgi.config import ConfigError, load
+from registry_wsgi.errors import RegistryError, StorageFault
+from registry_wsgi.version import VERSION
+
+COMMANDS: tuple[Command, ...] = (serve.COMMAND, delete.COMMAND)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="registry-wsgi",
+        description="A container registry for small teams. Without a command: serve.",
+    )
+    top.add_argument("--version", action="version", version=f"registry-wsgi {VERSION}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    for command in COMMANDS:
+        sub = commands.add_parser(command.name, help=command.help, description=command.help)
+        sub.add_argument("--data", metavar="DIR", help="the data directory (./registry-data)")
+        sub.add_argument("--config", metavar="FILE", help="the settings file (TOML)")
+        command.arguments(sub)
+        sub.set_defaults(run=command.run, flags=command.flags)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or (words[0].startswith("-") and words[0] not in {"-h", "--help", "--version"}):
+        words.insert(0, serve.COMMAND.name)
+    options = parser().parse_args(words)
+    environment = dict(os.environ)
+    path = options.config or environment.pop("REGISTRY_WSGI_CONFIG", None)
+    flags = {"storage.data": options.data} if options.data else {}
+    flags |= options.flags(options)
+    try:
+        config = load(Path(path) if path else None, environment, flags)
+        status: int = options.run(options, config)
+    except (ConfigError, StorageFault) as error:
+        print(f"registry-wsgi: {_reason(error)}", file=sys.stderr)
+        return 2
+    except RegistryError as error:
+        print(f"registry-wsgi: {error.row.message}: {error.detail}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, StorageFault):
+        return f"{error.reason} ({error.path})" if error.path else error.reason
+    return str(error)

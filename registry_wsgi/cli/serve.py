@@ -1,0 +1,64 @@
+"""``serve``."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from werkzeug.serving import run_simple
+
+from registry_wsgi.cli.common import Command
+from registry_wsgi.config import Config
+from registry_wsgi.server import serve
+from registry_wsgi.wiring import create_app
+
+_SETTINGS: Final = {
+    "bind": "server.bind",
+    "workers": "server.workers",
+    "threads": "server.threads",
+    "certfile": "server.certfile",
+    "keyfile": "server.keyfile",
+}
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bind", metavar="HOST:PORT", help="or unix:PATH (127.0.0.1:8000)")
+    parser.add_argument("--workers", metavar="N", help="processes (one a core)")
+    parser.add_argument("--threads", metavar="N", help="threads in each process")
+    parser.add_argument("--certfile", metavar="FILE", help="serve TLS with this certificate chain")
+    parser.add_argument("--keyfile", metavar="FILE", help="the certificate's private key")
+    parser.add_argument(
+        "--dev", action="store_true", help="Werkzeug's server, which reloads changed code"
+    )
+
+
+def _flags(options: argparse.Namespace) -> Mapping[str, Any]:
+    given = vars(options)
+    return {name: given[flag] for flag, name in _SETTINGS.items() if given[flag] is not None}
+
+
+def _run(options: argparse.Namespace, config: Config) -> int:
+    app = create_app(config)
+    bind = config.server.bind
+    print(_greeting(config), flush=True)
+    if options.dev:
+        host, _, port = bind.rpartition(":")
+        run_simple(host, int(port), app, use_reloader=True, threaded=True)
+    else:
+        serve.run(app, config)
+    return 0
+
+
+def _greeting(config: Config) -> str:
+    data = Path(config.storage.data).absolute()
+    lines = [f"registry_wsgi listens on {config.server.bind}, its data is in {data}"]
+    if not config.server.bind.startswith("unix:"):
+        lines += [
+            "Try it:",
+            f"  docker tag IMAGE {config.server.bind}/IMAGE",
+            f"  docker push {config.server.bind}/IMAGE",
+        ]
+    return "\n".join(lines)
+
+
+COMMAND = Command("serve", "serve the registry (what no command does)", _arguments, _run, _flags)

@@ -1,0 +1,60 @@
+"""Serving blobs."""
+
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from registry_wsgi.errors import BLOB_UNKNOWN, RegistryError, StorageFault
+from registry_wsgi.names import Digest, Name
+from registry_wsgi.storage.base import Blob, BlobStore, Clock, Index
+
+__all__ = ["LEASE_INTERVAL", "Blob", "BlobService"]
+
+LEASE_INTERVAL: Final = 500
+"""Milliseconds for which a lease is not written again; gc adds them to any grace above 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobService:
+    """Blobs of repositories. ``leasing`` is false where nothing is ever collected (read-only)."""
+
+    index: Index
+    store: BlobStore
+    clock: Clock
+    leasing: bool = True
+
+    def stat(self, repository: Name, digest: Digest) -> Blob:
+        """The blob, leased: a client that is told it exists may leave it out of a push.
+
+        Raises RegistryError (BLOB_UNKNOWN).
+        """
+        blob = self.find(repository, digest)
+        stale = self.leasing and self.clock.age() - blob.seen_age >= LEASE_INTERVAL
+        # gc may have doomed it since: then it is not there, and the client uploads it.
+        if stale and not self.index.blobs.lease(repository, digest):
+            raise RegistryError(BLOB_UNKNOWN, digest)
+        return blob
+
+    def find(self, repository: Name, digest: Digest) -> Blob:
+        """The blob as the index has it; raises RegistryError (BLOB_UNKNOWN)."""
+        blob = self.index.blobs.find(repository, digest)
+        if blob is None:
+            raise RegistryError(BLOB_UNKNOWN, digest)
+        return blob
+
+    def open(self, blob: Blob) -> BinaryIO:
+        """The blob's bytes; raises RegistryError (BLOB_UNKNOWN) when gc was faster.
+
+        Raises StorageFault when a live blob has no file, or one of another size.
+        """
+        content = self.store.open(blob.digest)
+        if content is None:
+            raise StorageFault("a live blob has no file: run fsck", blob.digest)
+        if content.seek(0, 2) != blob.size:
+            content.close()
+            raise StorageFault("a blob's file has the wrong size: run fsck", blob.digest)
+        content.seek(0)
+        return content
+
+    def delete(self, repository: Name, digest: Digest) -> None:
+        """Stop serving the blob here; raises RegistryError (BLOB_UNKNOWN, BLOB_REFERENCED)."""
+        self.index.blobs.unlink(repository, digest)

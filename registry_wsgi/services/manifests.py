@@ -1,0 +1,88 @@
+"""Manifests: checked before they are kept, served byte for byte."""
+
+from dataclasses import dataclass
+
+from registry_wsgi.errors import DIGEST_INVALID, MANIFEST_UNKNOWN, RegistryError
+from registry_wsgi.names import Digest, Name, Reference, Tag
+from registry_wsgi.oci import Manifest, parse_manifest
+from registry_wsgi.storage.base import Actor, Expectation, Index, ManifestPush, StoredManifest
+
+__all__ = ["Actor", "Expectation", "ManifestService", "Put", "StoredManifest"]
+
+NO_EXPECTATION = Expectation()
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """One manifest PUT as a client asks for it."""
+
+    repository: Name
+    reference: Reference
+    tags: tuple[Tag, ...]
+    body: bytes
+    content_type: str | None
+    actor: Actor
+    expect: Expectation = NO_EXPECTATION
+    may_overwrite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestService:
+    """Manifests and tags. ``sparse`` accepts an index whose children are not all here."""
+
+    index: Index
+    sparse: bool = False
+    leasing: bool = True
+
+    def find(self, repository: Name, reference: Reference) -> StoredManifest:
+        """The manifest; raises RegistryError (MANIFEST_UNKNOWN)."""
+        manifest = self.index.manifests.find(repository, reference)
+        if manifest is None:
+            raise RegistryError(MANIFEST_UNKNOWN, reference)
+        return manifest
+
+    def stat(self, repository: Name, reference: Reference) -> StoredManifest:
+        """The manifest, leased: a client that is told it exists may leave it out of a push."""
+        manifest = self.find(repository, reference)
+        if self.leasing and not self.index.manifests.lease(repository, manifest.digest):
+            raise RegistryError(MANIFEST_UNKNOWN, reference)
+        return manifest
+
+    def put(self, put: Put) -> tuple[Digest, Manifest]:
+        """Check the manifest and keep it, all or nothing; durable on return.
+
+        Raises RegistryError: DIGEST_INVALID when the body has another digest than the reference,
+        MANIFEST_INVALID, and what ``ManifestIndex.put`` raises.
+        """
+        if isinstance(put.reference, Digest):
+            digest = Digest.of(put.body, put.reference.algorithm)
+            tags = put.tags
+            if digest != put.reference:
+                raise RegistryError(DIGEST_INVALID, {"given": put.reference, "body": digest})
+        else:
+            digest = Digest.of(put.body)
+            tags = (put.reference, *put.tags)
+        manifest = parse_manifest(put.body, put.content_type)
+        self.index.manifests.put(
+            ManifestPush(
+                put.repository,
+                digest,
+                manifest,
+                put.body,
+                tags,
+                put.actor,
+                put.expect,
+                sparse=self.sparse,
+                may_overwrite=put.may_overwrite,
+            )
+        )
+        return digest, manifest
+
+    def delete(self, repository: Name, reference: Reference, actor: Actor) -> None:
+        """Delete a tag alone, or a manifest with its tags; RegistryError (MANIFEST_UNKNOWN)."""
+        if isinstance(reference, Digest):
+            # > Once deleted, a `GET` to `/v2/<name>/manifests/<digest>` and any tag pointing to
+            # > that digest will return a 404.
+            self.index.manifests.delete(repository, reference, actor)
+        else:
+            self.index.manifests.delete_tag(repository, reference, actor)

@@ -1,0 +1,330 @@
+"""The two storage contracts and what travels over them: the index, and the blob store.
+
+A second implementation of either is an added module that passes the contract tests in
+``tests/storage``; nothing outside ``storage`` and ``wiring`` names a concrete class.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO, Protocol
+
+from registry_wsgi.names import Digest, Name, Reference, Tag
+from registry_wsgi.oci import Manifest
+
+
+class Clock(Protocol):
+    """Time as the registry counts it; injected, so that tests can turn it."""
+
+    def age(self) -> int:
+        """Milliseconds of accumulated uptime: never set back, never ahead of time lived."""
+        ...
+
+    def boot_id(self) -> str:
+        """What boot of the machine this is; another one means unsynced bytes are lost."""
+        ...
+
+    def now(self) -> datetime:
+        """The wall clock in UTC, for people and logs; nothing is decided by it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob that a repository may serve. ``seen_age`` is when it was last leased."""
+
+    digest: Digest
+    size: int
+    seen_age: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest as it was pushed, byte for byte."""
+
+    digest: Digest
+    media_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """A manifest that names another as its subject; ``annotations`` is a JSON object."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    artifact_type: str
+    annotations: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An open upload session.
+
+    ``stored`` is how many bytes were synced; ``prefix`` their digest, where it is known without
+    reading them again.
+    """
+
+    uuid: str
+    repository: Name
+    algorithm: str
+    stored: int
+    prefix: Digest | None
+    boot_id: str
+    started_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes something and from where, for the record that the change leaves."""
+
+    name: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a conditional PUT wants a tag to point at (RFC 9110, 13.1).
+
+    ``match`` is the digests of If-Match, ``("*",)`` for any; ``absent`` is If-None-Match: ``*``.
+    """
+
+    match: tuple[str, ...] | None = None
+    absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPush:
+    """Everything one manifest PUT changes."""
+
+    repository: Name
+    digest: Digest
+    manifest: Manifest
+    body: bytes
+    tags: tuple[Tag, ...]
+    actor: Actor = Actor()
+    expect: Expectation = Expectation()
+    sparse: bool = False
+    may_overwrite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """Which repositories a listing or an anonymous mount may reveal.
+
+    ``patterns`` are GLOB patterns of the index's own matching; ``None`` is everything.
+    """
+
+    patterns: tuple[str, ...] | None = None
+
+
+EVERYTHING = Visible()
+
+
+class BlobIndex(Protocol):
+    """Which repository may serve which blob."""
+
+    def find(self, repository: Name, digest: Digest) -> Blob | None:
+        """The live blob, ``None`` where this repository has none."""
+        ...
+
+    def lease(self, repository: Name, digest: Digest) -> bool:
+        """Note that a client was told the blob is here; ``False`` when it no longer is."""
+        ...
+
+    def link(self, repository: Name, digest: Digest, source: Name | None, visible: Visible) -> bool:
+        """Let ``repository`` serve what ``source`` (``None``: any visible one) serves; leases it.
+
+        ``False`` when there is no such live blob there.
+        """
+        ...
+
+    def commit(self, repository: Name, digest: Digest, size: int, upload: str | None) -> None:
+        """Make the file just published live in ``repository`` and end its upload session.
+
+        Durable on return. The caller holds the digest's lock.
+        """
+        ...
+
+    def unlink(self, repository: Name, digest: Digest) -> None:
+        """Stop serving the blob in ``repository``; raises RegistryError.
+
+        BLOB_UNKNOWN when it is not there, BLOB_REFERENCED while one of the repository's manifests
+        needs it.
+        """
+        ...
+
+
+class ManifestIndex(Protocol):
+    """Manifests, their tags and what they refer to."""
+
+    def find(self, repository: Name, reference: Reference) -> StoredManifest | None:
+        """The manifest a tag or digest names."""
+        ...
+
+    def lease(self, repository: Name, digest: Digest) -> bool:
+        """As ``BlobIndex.lease``."""
+        ...
+
+    def put(self, push: ManifestPush) -> None:
+        """Store the manifest and move its tags, all or nothing, durable on return.
+
+        Raises RegistryError: MANIFEST_BLOB_UNKNOWN (one a missing digest), MANIFEST_INVALID (a
+        size differs from the stored one), PRECONDITION_FAILED, DENIED (a tag would move).
+        """
+        ...
+
+    def delete(self, repository: Name, digest: Digest, actor: Actor) -> None:
+        """Remove the manifest and every tag on it; raises RegistryError (MANIFEST_UNKNOWN)."""
+        ...
+
+    def delete_tag(self, repository: Name, tag: Tag, actor: Actor) -> None:
+        """Remove the tag alone; raises RegistryError (MANIFEST_UNKNOWN)."""
+        ...
+
+    def delete_repository(self, repository: Name, actor: Actor) -> None:
+        """Remove a repository with all it holds; raises RegistryError (NAME_UNKNOWN)."""
+        ...
+
+
+class Listings(Protocol):
+    """Pages in byte order: what is after ``last``, at most ``limit`` rows."""
+
+    def tags(self, repository: Name, last: str, limit: int) -> list[str] | None:
+        """Tags of a repository; ``None`` when there is no such repository."""
+        ...
+
+    def repositories(self, last: str, limit: int, visible: Visible) -> list[str]:
+        """Repositories that hold a manifest."""
+        ...
+
+    def referrers(
+        self, repository: Name, subject: Digest, artifact_type: str | None, last: str, limit: int
+    ) -> list[Referrer]:
+        """Manifests whose subject is ``subject``, in the order of their digests."""
+        ...
+
+
+class UploadIndex(Protocol):
+    """Upload sessions."""
+
+    def open(self, upload: Upload) -> None:
+        """Record a new session, durable on return."""
+        ...
+
+    def find(self, repository: Name, uuid: str) -> Upload | None:
+        """The open session of this repository."""
+        ...
+
+    def advance(self, upload: Upload, stored: int, prefix: Digest | None) -> bool:
+        """Move the session from where ``upload`` has it; ``False`` if it is elsewhere or gone."""
+        ...
+
+    def drop(self, uuid: str) -> bool:
+        """Forget the session; ``False`` if it was not open."""
+        ...
+
+    def finished(self, repository: Name, uuid: str) -> Digest | None:
+        """The blob that an ended session became, for as long as that is live in the repository."""
+        ...
+
+
+class Index(Protocol):
+    """Everything that is known. Each method is one transaction; a write is durable on return.
+
+    Any method may raise StorageFault when the index cannot be read or written, and RegistryError
+    (UNAVAILABLE) when it is busy for too long.
+    """
+
+    @property
+    def blobs(self) -> BlobIndex:
+        """Blobs of repositories."""
+        ...
+
+    @property
+    def manifests(self) -> ManifestIndex:
+        """Manifests and tags."""
+        ...
+
+    @property
+    def listings(self) -> Listings:
+        """Pages."""
+        ...
+
+    @property
+    def uploads(self) -> UploadIndex:
+        """Upload sessions."""
+        ...
+
+    def ready(self) -> None:
+        """Raise StorageFault unless the index can be read."""
+        ...
+
+
+class StagedUpload(Protocol):
+    """The bytes of one upload session, held by one writer across all processes."""
+
+    @property
+    def size(self) -> int:
+        """Bytes staged so far."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Forget what is beyond ``size``."""
+        ...
+
+    def write(self, block: memoryview | bytes) -> None:
+        """Append all of ``block``; raises StorageFault, after which the session is dead."""
+        ...
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut; a failure is never retried."""
+        ...
+
+    def blocks(self) -> Iterator[memoryview]:
+        """What is staged, from its start, each block valid until the next."""
+        ...
+
+    def publish(self, digest: Digest) -> None:
+        """Turn verified staged bytes into the blob, replacing what was there; durable on return.
+
+        The caller holds ``BlobStore.lock(digest)``. Raises StorageFault.
+        """
+        ...
+
+
+class BlobStore(Protocol):
+    """The bytes: blobs that never change, and the staged bytes of upload sessions."""
+
+    def create(self, uuid: str) -> None:
+        """Make the empty staging file of a new session."""
+        ...
+
+    def stage(self, uuid: str) -> AbstractContextManager[StagedUpload]:
+        """Become the one writer of a session until the end of the block.
+
+        Raises RegistryError: UPLOAD_UNKNOWN (no such file), UPLOAD_BUSY (another writes).
+        """
+        ...
+
+    def staged_size(self, uuid: str) -> int | None:
+        """Bytes staged so far, without becoming the writer; ``None`` if there is no file."""
+        ...
+
+    def lock(self, digest: Digest) -> AbstractContextManager[None]:
+        """Keep everybody else from publishing or removing this digest."""
+        ...
+
+    def discard(self, uuid: str) -> None:
+        """Remove a session's staged bytes, if they are there."""
+        ...
+
+    def open(self, digest: Digest) -> BinaryIO | None:
+        """The blob for reading, ``None`` if there is no such file."""
+        ...
+
+    def ready(self) -> None:
+        """Raise StorageFault unless data can be written."""
+        ...

@@ -1,0 +1,129 @@
+"""Every change to a file goes through here, so that order and syncing are in one place.
+
+The crash tests subclass ``FileOps`` to record what was done and replay every prefix of it with
+unsynced data lost. No other module opens a file for writing, renames, unlinks or syncs.
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from registry_wsgi.errors import StorageFault
+
+PRIVATE: Final = 0o600
+FINISHED: Final = 0o444
+
+_SYNC_FILE_RANGE_WRITE: Final = 2
+
+
+def _find_sync_file_range() -> Any:
+    """sync_file_range(2) of the C library; ``None`` where it is not Linux."""
+    function = getattr(ctypes.CDLL(None, use_errno=True), "sync_file_range", None)
+    if function is not None:
+        function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return function
+
+
+_sync_file_range: Final = _find_sync_file_range()
+
+
+class FileOps:
+    """File operations. ``syncing`` false skips what makes data survive a power cut.
+
+    ``on_sync_error`` is told of a failed sync before the fault is raised: from then on nobody can
+    say what is on the disk (a retried fsync may report success for pages that are lost).
+    """
+
+    def __init__(
+        self, *, syncing: bool = True, on_sync_error: Callable[[], None] = lambda: None
+    ) -> None:
+        self.syncing = syncing
+        self.on_sync_error = on_sync_error
+
+    def make_directory(self, path: Path) -> None:
+        """Create a directory with its parents, durably; nothing if it is there."""
+        if path.is_dir():
+            return
+        self.make_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        self.sync_directory(path.parent)
+
+    def create(self, path: Path, mode: int = PRIVATE) -> int:
+        """A descriptor for a new file; raises FileExistsError if the name is taken."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(path, flags, mode)
+
+    def open(self, path: Path) -> int:
+        """A descriptor for reading and writing an existing file."""
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def write(self, descriptor: int, block: memoryview | bytes, offset: int) -> None:
+        """Write all of ``block`` at ``offset``, however few bytes the kernel takes at once."""
+        done = os.pwrite(descriptor, block, offset)
+        while done < len(block):
+            done += os.pwrite(descriptor, memoryview(block)[done:], offset + done)
+
+    def start_writeback(self, descriptor: int, offset: int, length: int) -> None:
+        """Ask the kernel to begin writing this range, so that the final sync is short."""
+        if self.syncing and _sync_file_range is not None:
+            _sync_file_range(descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
+
+    def truncate(self, descriptor: int, size: int) -> None:
+        """Cut the file to ``size`` bytes."""
+        os.ftruncate(descriptor, size)
+
+    def finish(self, descriptor: int) -> None:
+        """Make the file read-only: it is content from now on."""
+        os.fchmod(descriptor, FINISHED)
+
+    def sync(self, descriptor: int) -> None:
+        """Make the file's bytes durable, on the descriptor that wrote them; never retried."""
+        if self.syncing:
+            # Bytes and size; of the mode that finish() sets nothing depends.
+            self._sync(os.fdatasync, descriptor)
+
+    def sync_directory(self, path: Path, *, always: bool = False) -> None:
+        """Make names added to or removed from a directory durable."""
+        if not (self.syncing or always):
+            return
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._sync(os.fsync, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _sync(self, sync: Callable[[int], None], descriptor: int) -> None:
+        try:
+            sync(descriptor)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                self.on_sync_error()
+            raise StorageFault("sync failed", str(descriptor), error) from error
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename over ``target`` in one step; durable once its directory is synced."""
+        source.replace(target)
+
+    def unlink(self, path: Path) -> bool:
+        """Remove a name; ``False`` if it was not there."""
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def write_new(self, path: Path, content: bytes, mode: int = PRIVATE) -> None:
+        """Create a small file with its content, whole and durable or not at all."""
+        staged = path.with_name(f".{path.name}.{os.getpid()}.new")
+        self.unlink(staged)
+        descriptor = self.create(staged, mode)
+        try:
+            self.write(descriptor, content, 0)
+            self.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        self.replace(staged, path)
+        self.sync_directory(path.parent)

@@ -1,0 +1,41 @@
+"""The keys that sign ``_state`` and tokens: one file, made once, shared by all workers."""
+
+import secrets
+import stat
+from pathlib import Path
+from typing import Final
+
+from registry_wsgi.errors import StorageFault
+from registry_wsgi.storage.fsops import FileOps
+from registry_wsgi.storage.locks import FileLock
+
+NAME: Final = "secret"
+
+KEY_SIZE: Final = 32
+"""Bytes of a key, and the least that is accepted."""
+
+
+def prepare(path: Path, lock: FileLock, ops: FileOps) -> None:
+    """Make the file if there is none; safe to repeat, alone under ``lock``."""
+    with lock.held():
+        if not path.exists():
+            ops.write_new(path, new_key() + b"\n")
+
+
+def new_key() -> bytes:
+    """A new key, as hexadecimal text."""
+    return secrets.token_hex(KEY_SIZE).encode("ascii")
+
+
+def read(path: Path) -> list[bytes]:
+    """The keys, oldest first; raises StorageFault for a file that others can read, or none."""
+    try:
+        mode = path.stat().st_mode
+        keys = path.read_bytes().split()
+    except OSError as error:
+        raise StorageFault("the secret cannot be read", str(path), error) from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise StorageFault(f"the secret is readable by others: chmod 600 {path}", str(path))
+    if not keys or min(map(len, keys)) < KEY_SIZE:
+        raise StorageFault("the secret has no key, or a short one: restore or remove it", str(path))
+    return keys

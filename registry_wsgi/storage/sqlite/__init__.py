@@ -1,0 +1,1 @@
+"""The index in SQLite: `database` moves transactions, the other modules say what is in them."""

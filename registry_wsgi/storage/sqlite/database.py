@@ -1,0 +1,256 @@
+"""Connections and transactions.
+
+Readers borrow a connection from a pool, WAL lets them go on beside a writer. Writes go through
+one thread a process, which takes what is queued as one batch: under the cross-process writer lock
+one BEGIN IMMEDIATE, a savepoint for each piece of work, one COMMIT, then the answers. The kernel's
+lock queue is fair where SQLite's busy handler sleeps longer and longer.
+
+SQLite before 3.51.3 can corrupt a database when several connections write and checkpoint at once
+(the WAL-reset bug). So the same lock is held around every write, every checkpoint (automatic ones
+are off) and every closing of a connection, of which the last checkpoints.
+"""
+
+import logging
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault
+from registry_wsgi.storage.locks import RETRY_AFTER, FileLock
+
+LOG: Final = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+WAL_CHECKPOINT: Final = 8 << 20
+"""Size of the WAL, in bytes, above which a writer checkpoints after its commit."""
+
+WAL_TRUNCATE: Final = 64 << 20
+"""Size of the WAL, in bytes, above which the checkpoint also cuts the file."""
+
+BATCH: Final = 64
+"""Most pieces of work in one transaction."""
+
+WRITE_TIMEOUT: Final = 30.0
+"""Seconds a write may wait for its turn before it is answered 503."""
+
+_FULL: Final = 2
+_SETTINGS: Final = (
+    ("journal_mode", "WAL", "wal"),
+    ("synchronous", "FULL", _FULL),
+    ("foreign_keys", "ON", 1),
+    ("wal_autocheckpoint", "0", 0),
+    ("trusted_schema", "OFF", 0),
+    ("cell_size_check", "ON", 1),
+    ("mmap_size", "0", 0),
+)
+
+
+def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
+    """Open the index with every setting made and read back; raises StorageFault."""
+    try:
+        connection = sqlite3.connect(
+            f"file:{path}?mode=rw",
+            uri=True,
+            timeout=5.0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        for name, value, expected in _SETTINGS:
+            connection.execute(f"PRAGMA {name} = {value}")
+            row = connection.execute(f"PRAGMA {name}").fetchone()
+            if row is not None and row[0] != expected:
+                raise StorageFault(f"SQLite refused {name} = {value}: {row[0]}", str(path))
+        if not durable:
+            connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error as error:
+        raise StorageFault("the index cannot be opened", str(path), error) from error
+    return connection
+
+
+class _Task:
+    """One piece of work waiting for its transaction, and what came of it."""
+
+    __slots__ = ("_connection", "durable", "future", "outcome", "work")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], Any], *, durable: bool) -> None:
+        self.work = work
+        self.durable = durable
+        self.future: Future[Any] = Future()
+        self.outcome: Any = None
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Do the work in a savepoint: what it raises becomes its outcome and undoes it alone."""
+        connection.execute("SAVEPOINT task")
+        self._connection = connection
+        with self:
+            self.outcome = self.work(connection)
+        connection.execute("RELEASE task")
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        # An error that ended the whole transaction (a full disk, say) is everybody's.
+        if error is None or not self._connection.in_transaction:
+            return False
+        self._connection.execute("ROLLBACK TO task")
+        self.outcome = error
+        return isinstance(error, Exception)
+
+    def answer(self) -> None:
+        """Hand the outcome to whoever waits, after the commit."""
+        if isinstance(self.outcome, BaseException):
+            self.future.set_exception(self.outcome)
+        else:
+            self.future.set_result(self.outcome)
+
+
+class Database:
+    """The index's file: opened lazily, never inherited over a fork, closed under the lock."""
+
+    def __init__(self, path: Path, lock: FileLock, *, durable: bool = True) -> None:
+        self.path = path
+        self.lock = lock
+        self._durable = durable
+        self._inherited: list[Any] = []
+        self._reset()
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def _reset(self) -> None:
+        self._idle: list[sqlite3.Connection] = []
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def _after_fork(self) -> None:
+        # Closing a parent's connection here would drop the parent's locks: keep it, never use it.
+        self._inherited.append(self._idle)
+        self._reset()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for reading; raises StorageFault when SQLite cannot."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = connect(self.path)
+        try:
+            yield connection
+        except sqlite3.Error as error:
+            raise StorageFault("the index cannot be read", str(self.path), error) from error
+        finally:
+            self._idle.append(connection)
+
+    def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
+        """Run ``work`` in a write transaction and return its result after the COMMIT.
+
+        What ``work`` raises undoes its own changes only, and is raised here. Raises RegistryError
+        (UNAVAILABLE) when its turn does not come in time, StorageFault when SQLite cannot commit.
+        ``durable`` false lets a power cut undo it (a kill cannot).
+        """
+        task = _Task(work, durable=durable and self._durable)
+        self._start_writer()
+        self._tasks.put(task)
+        try:
+            result: T = self._outcome(task)
+        except sqlite3.Error as error:
+            raise StorageFault("the index cannot be written", str(self.path), error) from error
+        return result
+
+    @staticmethod
+    def _outcome(task: _Task) -> Any:
+        try:
+            return task.future.result(WRITE_TIMEOUT)
+        except TimeoutError:
+            if task.future.cancel():
+                raise RegistryError(UNAVAILABLE, "the index is busy", headers=RETRY_AFTER) from None
+        return task.future.result()  # it is being committed: its outcome is certain to come
+
+    def _start_writer(self) -> None:
+        if self._writer is None or not self._writer.is_alive():
+            with self._starting:
+                if self._writer is None or not self._writer.is_alive():
+                    self._writer = threading.Thread(
+                        target=self._serve, args=(self._tasks,), name="index-writer", daemon=True
+                    )
+                    self._writer.start()
+
+    def _serve(self, tasks: "queue.SimpleQueue[_Task | None]") -> None:
+        connection: sqlite3.Connection | None = None
+        while (first := tasks.get()) is not None:
+            batch = self._batch(first, tasks)
+            try:
+                with self.lock.held():
+                    if connection is None:
+                        connection = connect(self.path)
+                    self._commit(connection, batch)
+                    self._checkpoint(connection)
+            except (sqlite3.Error, OSError, StorageFault, RegistryError) as error:
+                for task in batch:
+                    if not task.future.done():
+                        task.future.set_exception(error)
+        if connection is not None:
+            with self.lock.held():
+                connection.close()
+
+    @staticmethod
+    def _batch(first: _Task, tasks: "queue.SimpleQueue[_Task | None]") -> list[_Task]:
+        """``first`` and what else is queued, without what was given up meanwhile."""
+        batch = [first]
+        while len(batch) < BATCH and not tasks.empty():
+            following = tasks.get()
+            if following is None:
+                tasks.put(None)
+                break
+            batch.append(following)
+        return [task for task in batch if task.future.set_running_or_notify_cancel()]
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Task]) -> None:
+        durable = any(task.durable for task in batch)
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for task in batch:
+                task.run(connection)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        for task in batch:
+            task.answer()
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        size = self.wal_size()
+        if size > WAL_CHECKPOINT:
+            mode = "TRUNCATE" if size > WAL_TRUNCATE else "PASSIVE"
+            busy = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[0]
+            if busy and size > WAL_TRUNCATE:
+                LOG.warning(
+                    "the index's WAL is %d MiB: a reader keeps it from shrinking", size >> 20
+                )
+
+    def wal_size(self) -> int:
+        """Bytes in the write-ahead log. Only its name is looked at: opening it drops locks."""
+        try:
+            return self.path.with_name(f"{self.path.name}-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def close(self) -> None:
+        """Finish what is queued and close every connection."""
+        writer = self._writer
+        if writer is not None:
+            self._tasks.put(None)
+            writer.join()
+            self._writer = None
+        with self.lock.held():
+            while self._idle:
+                self._idle.pop().close()

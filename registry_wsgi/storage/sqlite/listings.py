@@ -1,0 +1,61 @@
+"""Pages of tags, repositories and referrers, in byte order (SQLite's BINARY collation)."""
+
+from typing import Final
+
+from registry_wsgi.names import Digest, Name
+from registry_wsgi.storage.base import Referrer, Visible
+from registry_wsgi.storage.sqlite.database import Database
+from registry_wsgi.storage.sqlite.visibility import visible_clause
+
+_TAGS: Final = """
+    SELECT t.name FROM tags AS t
+    WHERE t.repository_id = ? AND t.name > ? ORDER BY t.name LIMIT ?
+"""
+
+_REFERRERS: Final = """
+    SELECT m.digest, m.media_type, length(m.body), m.artifact_type, m.annotations
+    FROM repositories AS r
+    JOIN manifests AS m ON m.repository_id = r.id
+    WHERE r.name = ?1 AND m.subject = ?2 AND m.digest > ?3
+      AND (?4 IS NULL OR m.artifact_type = ?4)
+    ORDER BY m.digest LIMIT ?5
+"""
+
+
+class SqliteListings:
+    """``Listings`` in SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def tags(self, repository: Name, last: str, limit: int) -> list[str] | None:
+        """Tags after ``last``; ``None`` when there is no such repository."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT id FROM repositories WHERE name = ?", (repository,)
+            ).fetchone()
+            if row is None:
+                return None
+            return [name for (name,) in connection.execute(_TAGS, (row[0], last, limit))]
+
+    def repositories(self, last: str, limit: int, visible: Visible) -> list[str]:
+        """Repositories after ``last`` that hold a manifest and that the caller may see."""
+        where, parameters = visible_clause(visible)
+        statement = f"""
+            SELECT r.name FROM repositories AS r
+            WHERE r.name > ? AND {where}
+              AND EXISTS (SELECT 1 FROM manifests AS m WHERE m.repository_id = r.id)
+            ORDER BY r.name LIMIT ?"""  # noqa: S608 - a clause, not a value
+        with self._database.reading() as connection:
+            rows = connection.execute(statement, (last, *parameters, limit))
+            return [name for (name,) in rows]
+
+    def referrers(
+        self, repository: Name, subject: Digest, artifact_type: str | None, last: str, limit: int
+    ) -> list[Referrer]:
+        """Manifests with this subject, after the digest ``last`` (empty: from the start)."""
+        after = Digest.parse(last).pack() if last else b""
+        parameters = (repository, subject.pack(), after, artifact_type, limit)
+        with self._database.reading() as connection:
+            rows = connection.execute(_REFERRERS, parameters)
+            return [Referrer(Digest.unpack(digest), *rest) for digest, *rest in rows]

@@ -1,0 +1,295 @@
+"""Manifests, the tags on them and the edges between them."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from registry_wsgi.errors import (
+    DENIED,
+    MANIFEST_BLOB_UNKNOWN,
+    MANIFEST_INVALID,
+    MANIFEST_UNKNOWN,
+    NAME_UNKNOWN,
+    PRECONDITION_FAILED,
+    ErrorRow,
+    RegistryError,
+)
+from registry_wsgi.names import Digest, Name, Reference, Tag
+from registry_wsgi.oci import Descriptor
+from registry_wsgi.storage.base import Actor, Clock, Expectation, ManifestPush, StoredManifest
+from registry_wsgi.storage.sqlite.changes import (
+    KIND_BLOB,
+    KIND_CHILD,
+    KIND_SUBJECT,
+    Change,
+    drop_if_empty,
+    repository_id,
+)
+from registry_wsgi.storage.sqlite.database import Database
+
+_BY_TAG: Final = """
+    SELECT m.digest, m.media_type, m.body FROM repositories AS r
+    JOIN tags AS t ON t.repository_id = r.id AND t.name = ?
+    JOIN manifests AS m ON m.id = t.manifest_id
+    WHERE r.name = ?
+"""
+
+_BY_DIGEST: Final = """
+    SELECT m.digest, m.media_type, m.body FROM repositories AS r
+    JOIN manifests AS m ON m.repository_id = r.id AND m.digest = ?
+    WHERE r.name = ?
+"""
+
+_LEASE: Final = """
+    INSERT INTO manifest_leases (manifest_id, seen_age)
+    SELECT m.id, ?1 FROM manifests AS m JOIN repositories AS r ON r.id = m.repository_id
+    WHERE r.name = ?2 AND m.digest = ?3
+    ON CONFLICT DO UPDATE SET seen_age = max(seen_age, ?1)
+"""
+
+_INSERT: Final = """
+    INSERT INTO manifests
+        (repository_id, digest, media_type, artifact_type, annotations, subject, pushed_at, body)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (repository_id, digest) DO UPDATE
+    SET media_type = excluded.media_type, artifact_type = excluded.artifact_type,
+        annotations = excluded.annotations, subject = excluded.subject, body = excluded.body
+    RETURNING id
+"""
+
+_PUT_TAG: Final = """
+    INSERT INTO tags (repository_id, name, manifest_id, moved_at) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT DO UPDATE SET manifest_id = ?3, moved_at = ?4
+"""
+
+
+def _check_expectation(change: Change, push: ManifestPush, expect: Expectation) -> None:
+    """Raise RegistryError (PRECONDITION_FAILED) unless every tag is as the client wants it."""
+    for reference in push.tags or (push.digest,):
+        if isinstance(reference, Digest):
+            current = _manifest_id(change.connection, change.repository, reference)
+            found = reference if current else None
+        else:
+            target = change.tag_target(reference)
+            found = Digest.unpack(target[1]) if target else None
+        # > An origin server MUST NOT perform the requested method if the condition evaluates
+        # > to false                                                       (RFC 9110, 13.1.1-2)
+        failed = expect.absent and found is not None
+        if expect.match is not None:
+            failed = failed or found is None or not {"*", str(found)} & set(expect.match)
+        if failed:
+            raise RegistryError(PRECONDITION_FAILED, {"reference": reference, "digest": found})
+
+
+def _manifest_id(connection: sqlite3.Connection, repository: int, digest: Digest) -> int | None:
+    row = connection.execute(
+        "SELECT id FROM manifests WHERE repository_id = ? AND digest = ?",
+        (repository, digest.pack()),
+    ).fetchone()
+    return int(row[0]) if row else None
+
+
+def _blob_size(connection: sqlite3.Connection, repository: int, digest: Digest) -> int | None:
+    row = connection.execute(
+        """SELECT b.size FROM blobs AS b
+           JOIN repository_blobs AS rb ON rb.blob_id = b.id AND rb.repository_id = ?
+           WHERE b.digest = ?""",
+        (repository, digest.pack()),
+    ).fetchone()
+    return int(row[0]) if row else None
+
+
+def _child_size(connection: sqlite3.Connection, repository: int, digest: Digest) -> int | None:
+    row = connection.execute(
+        "SELECT length(body) FROM manifests WHERE repository_id = ? AND digest = ?",
+        (repository, digest.pack()),
+    ).fetchone()
+    return int(row[0]) if row else None
+
+
+_SizeOf = Callable[[sqlite3.Connection, int, Digest], int | None]
+
+
+def _check_needs(change: Change, push: ManifestPush) -> None:
+    """Raise RegistryError unless what the manifest needs is in its repository, at those sizes."""
+    needs: list[tuple[tuple[Descriptor, ...], _SizeOf, bool]] = [
+        (push.manifest.blobs, _blob_size, False),
+        (push.manifest.children, _child_size, push.sparse),
+        # > A registry MUST initially accept an otherwise valid manifest with a `subject` field
+        # > that references a manifest that does not exist in the repository
+        ((push.manifest.subject,) if push.manifest.subject else (), _child_size, True),
+    ]
+    missing: list[Digest] = []
+    for descriptors, size_of, may_miss in needs:
+        for descriptor in descriptors:
+            stored = size_of(change.connection, change.repository, descriptor.digest)
+            if stored is None:
+                if not may_miss:
+                    missing.append(descriptor.digest)
+            elif stored != descriptor.size:
+                detail = f"{descriptor.digest} is {stored} bytes, not {descriptor.size}"
+                raise RegistryError(MANIFEST_INVALID, detail)
+    if missing:
+        # > When a manifest is rejected for this reason, it MUST result in one or more
+        # > `MANIFEST_BLOB_UNKNOWN` errors
+        more = tuple((MANIFEST_BLOB_UNKNOWN, digest) for digest in missing[1:])
+        raise RegistryError(MANIFEST_BLOB_UNKNOWN, missing[0], more=more)
+
+
+def _edges(push: ManifestPush) -> Iterator[tuple[bytes, int]]:
+    manifest = push.manifest
+    for descriptor in (*manifest.blobs, *manifest.foreign):
+        yield descriptor.digest.pack(), KIND_BLOB
+    for descriptor in manifest.children:
+        yield descriptor.digest.pack(), KIND_CHILD
+    if manifest.subject:
+        yield manifest.subject.digest.pack(), KIND_SUBJECT
+
+
+def _store(change: Change, push: ManifestPush) -> int:
+    """Insert the manifest and its edges, and lease both ends; returns its id."""
+    manifest = push.manifest
+    row = (
+        change.repository,
+        push.digest.pack(),
+        manifest.media_type,
+        manifest.artifact_type,
+        json.dumps(dict(manifest.annotations)),
+        manifest.subject.digest.pack() if manifest.subject else None,
+        change.at,
+        push.body,
+    )
+    stored = int(change.connection.execute(_INSERT, row).fetchone()[0])
+    change.connection.executemany(
+        "INSERT OR IGNORE INTO manifest_references VALUES (?, ?, ?, ?)",
+        [(change.repository, digest, kind, stored) for digest, kind in _edges(push)],
+    )
+    change.lease(stored)
+    change.lease_needs(stored)
+    return stored
+
+
+def _move_tags(change: Change, push: ManifestPush, manifest: int) -> None:
+    """Put the tags on the manifest; raises RegistryError (DENIED) for a forbidden move."""
+    digest = push.digest.pack()
+    for tag in push.tags:
+        target = change.tag_target(tag)
+        previous = target[1] if target else None
+        if target and previous != digest:
+            if not push.may_overwrite:
+                raise RegistryError(DENIED, {"tag": tag, "action": "overwrite"})
+            change.lease(target[0])
+        change.connection.execute(_PUT_TAG, (change.repository, tag, manifest, change.at))
+        if previous != digest:
+            change.record("move" if previous else "push", tag, digest, previous)
+
+
+class SqliteManifests:
+    """``ManifestIndex`` in SQLite."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def find(self, repository: Name, reference: Reference) -> StoredManifest | None:
+        """One SELECT, and no file."""
+        with self._database.reading() as connection:
+            if isinstance(reference, Digest):
+                found = connection.execute(_BY_DIGEST, (reference.pack(), repository))
+            else:
+                found = connection.execute(_BY_TAG, (reference, repository))
+            row = found.fetchone()
+        return StoredManifest(Digest.unpack(row[0]), row[1], row[2]) if row else None
+
+    def lease(self, repository: Name, digest: Digest) -> bool:
+        """Note that a client was told the manifest is here."""
+        age = self._clock.age()
+
+        def work(connection: sqlite3.Connection) -> bool:
+            return connection.execute(_LEASE, (age, repository, digest.pack())).rowcount == 1
+
+        return self._database.write(work, durable=False)
+
+    def put(self, push: ManifestPush) -> None:
+        """Check and store, in one transaction; raises RegistryError as the contract says."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            change = self._change(connection, push.repository, push.actor, missing=None)
+            _check_expectation(change, push, push.expect)
+            _check_needs(change, push)
+            manifest = _store(change, push)
+            if not push.tags:
+                change.record("push", None, push.digest.pack())
+            _move_tags(change, push, manifest)
+
+        self._database.write(work)
+
+    def delete(self, repository: Name, digest: Digest, actor: Actor) -> None:
+        """Remove the manifest and every tag on it."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            change = self._change(connection, repository, actor)
+            manifest = _manifest_id(connection, change.repository, digest)
+            if manifest is None:
+                raise RegistryError(MANIFEST_UNKNOWN, digest)
+            for (tag,) in connection.execute(
+                "DELETE FROM tags WHERE manifest_id = ? RETURNING name", (manifest,)
+            ).fetchall():
+                change.record("delete", tag, None, digest.pack())
+            change.record("delete", None, digest.pack())
+            change.remove(manifest)
+            drop_if_empty(connection, change.repository)
+
+        self._database.write(work)
+
+    def delete_tag(self, repository: Name, tag: Tag, actor: Actor) -> None:
+        """Remove the tag alone; its manifest stays, and counts as seen now."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            change = self._change(connection, repository, actor)
+            target = change.tag_target(tag)
+            if target is None:
+                raise RegistryError(MANIFEST_UNKNOWN, tag)
+            connection.execute(
+                "DELETE FROM tags WHERE repository_id = ? AND name = ?", (change.repository, tag)
+            )
+            change.record("delete", tag, None, target[1])
+            change.lease(target[0])
+
+        self._database.write(work)
+
+    def delete_repository(self, repository: Name, actor: Actor) -> None:
+        """Remove a repository with its tags, manifests and its right to serve its blobs."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            change = self._change(connection, repository, actor, missing=NAME_UNKNOWN)
+            for (digest,) in connection.execute(
+                "SELECT digest FROM manifests WHERE repository_id = ?", (change.repository,)
+            ).fetchall():
+                change.record("delete", None, digest)
+            for table in ("tags", "manifests", "repository_blobs"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE repository_id = ?",  # noqa: S608 - three literals
+                    (change.repository,),
+                )
+            connection.execute("DELETE FROM repositories WHERE id = ?", (change.repository,))
+            connection.execute("DELETE FROM uploads WHERE repository = ?", (repository,))
+
+        self._database.write(work)
+
+    def _change(
+        self,
+        connection: sqlite3.Connection,
+        name: Name,
+        actor: Actor,
+        *,
+        missing: ErrorRow | None = MANIFEST_UNKNOWN,
+    ) -> Change:
+        """A change to a repository; ``missing`` is raised if there is none, ``None`` makes it."""
+        row = connection.execute("SELECT id FROM repositories WHERE name = ?", (name,)).fetchone()
+        if row is None and missing is not None:
+            raise RegistryError(missing, name)
+        repository = row[0] if row else repository_id(connection, name)
+        at = self._clock.now().isoformat(timespec="milliseconds")
+        return Change(connection, repository, name, self._clock.age(), at, actor)

@@ -1,0 +1,45 @@
+"""From an older index to the schema of this program: numbered, each in one transaction."""
+
+import importlib.resources
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from registry_wsgi.errors import StorageFault
+
+MIGRATIONS: Final[dict[int, str]] = {}
+"""SQL that leads to a version from the one before; ``schema.sql`` is the sum of all."""
+
+VERSION: Final = 1 + len(MIGRATIONS)
+"""The version of ``schema.sql``, kept in ``PRAGMA user_version``."""
+
+
+def schema() -> str:
+    """The text of ``schema.sql``: beside the modules when installed, else in the checkout."""
+    packaged = importlib.resources.files("registry_wsgi") / "schema.sql"
+    if packaged.is_file():
+        return packaged.read_text("utf-8")
+    return (Path(__file__).parents[3] / "schema.sql").read_text("utf-8")
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the index to this version; raises StorageFault for one that a newer program wrote."""
+    found = version(connection)
+    if found > VERSION:
+        raise StorageFault(
+            f"the index is of version {found}, this program knows {VERSION}: "
+            "start the newer registry_wsgi that wrote it, or restore a backup"
+        )
+    if found == 0:
+        _apply(connection, schema(), VERSION)
+    for number in range(found + 1 if found else VERSION + 1, VERSION + 1):
+        _apply(connection, MIGRATIONS[number], number)
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """The version of an index, 0 for an empty one."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _apply(connection: sqlite3.Connection, script: str, number: int) -> None:
+    connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")

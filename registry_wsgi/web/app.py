@@ -1,0 +1,122 @@
+"""The WSGI application: route, authorise, handle, answer; the one place that catches everything."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.routing import MapAdapter, RequestRedirect
+
+from registry_wsgi.errors import (
+    INTERNAL,
+    ROUTE_UNKNOWN,
+    STORAGE_FULL,
+    UNAVAILABLE,
+    UNSUPPORTED,
+    UPLOAD_CUT_SHORT,
+    BodyCut,
+    RegistryError,
+    StorageFault,
+)
+from registry_wsgi.names import Name
+from registry_wsgi.services.uploads import Body
+from registry_wsgi.web.bodies import StreamBody, drain
+from registry_wsgi.web.context import Context
+from registry_wsgi.web.request import Environ, Request
+from registry_wsgi.web.responses import Response, StartResponse, empty, error, send
+from registry_wsgi.web.routes import Route, build_map
+
+LOG: Final = logging.getLogger(__name__)
+
+_READING: Final = frozenset({"GET", "HEAD"})
+
+RETRY_AFTER: Final = (("Retry-After", "5"),)
+
+BodyReader = Callable[[Environ], Body]
+
+
+class App:
+    """The registry as a WSGI application. ``read_body`` makes a request's body from its environ."""
+
+    def __init__(self, context: Context, read_body: BodyReader = StreamBody) -> None:
+        self._context = context
+        self._read_body = read_body
+        self._routes: MapAdapter = build_map().bind("")
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        request: Request | None = None
+        try:
+            request = Request(environ, environ["REQUEST_METHOD"], self._read_body(environ))
+            response = self._handle(request)
+        except RegistryError as failure:
+            response = error(failure)
+        except StorageFault as fault:
+            response = error(self._storage_failure(fault))
+        except BodyCut as cut:
+            response = error(RegistryError(UPLOAD_CUT_SHORT, str(cut)))
+        except Exception:  # the edge: whatever went wrong, the client gets an answer and we a trace
+            LOG.exception("unexpected error in %s %s", environ["REQUEST_METHOD"], _path(environ))
+            response = error(RegistryError(INTERNAL))
+        if response.status >= 400 and request is not None:  # noqa: PLR2004 - the 4xx and 5xx
+            drain(request.body)
+        if (request_id := environ.get("HTTP_X_REQUEST_ID")) is not None:
+            response.headers.append(("X-Request-Id", request_id))
+        return send(response, environ, start_response)
+
+    def _handle(self, request: Request) -> Response:
+        path = _path(request.environ)
+        try:
+            route, values = self._routes.match(path, request.method)
+        except RequestRedirect:
+            return empty(301, ("Location", f"{path}/"))
+        except NotFound:
+            raise RegistryError(ROUTE_UNKNOWN, path[:300]) from None
+        except MethodNotAllowed:
+            raise self._not_allowed(request, path, "method") from None
+        return self._dispatch(request, route, values, path)
+
+    def _dispatch(
+        self, request: Request, route: Route, values: Mapping[str, Any], path: str
+    ) -> Response:
+        context = self._context
+        repository: Name | None = None
+        if "name" in values:
+            repository = request.name = Name.parse(values["name"])
+        if route.action:
+            request.principal = context.access.identify(request.environ)
+            context.access.authorize(request.environ, request.principal, route.action, repository)
+        if context.read_only and request.method not in _READING:
+            raise self._not_allowed(request, path, "the registry is read-only")
+        if route.action == "delete" and not context.deleting:
+            raise self._not_allowed(request, path, "deleting is turned off")
+        rest = {key: value for key, value in values.items() if key != "name"}
+        return route.handler(context, request, **rest)
+
+    def _not_allowed(self, request: Request, path: str, why: str) -> RegistryError:
+        # > The origin server MUST generate an Allow header field in a 405 response containing a
+        # > list of the target resource's currently supported methods.       (RFC 9110, 15.5.6)
+        methods = set(self._routes.allowed_methods(path))
+        if self._context.read_only:
+            methods &= _READING
+        if not self._context.deleting and "/blobs/uploads/" not in path:
+            methods.discard("DELETE")
+        allow = (("Allow", ", ".join(sorted(methods))),)
+        return RegistryError(UNSUPPORTED, {"method": request.method, "why": why}, headers=allow)
+
+    @staticmethod
+    def _storage_failure(fault: StorageFault) -> RegistryError:
+        LOG.error("storage: %s (%s): %s", fault.reason, fault.path, fault.cause)
+        row = STORAGE_FULL if fault.full else UNAVAILABLE
+        return RegistryError(row, fault.reason, headers=RETRY_AFTER)
+
+
+def _path(environ: Environ) -> str:
+    """The whole path as the client sent it, decoded once.
+
+    SCRIPT_NAME is put back: no header may move the border between the two.
+    """
+    path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    if path.isascii():
+        return path
+    return path.encode("latin-1").decode("utf-8", "replace")

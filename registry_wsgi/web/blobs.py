@@ -1,0 +1,60 @@
+"""Blobs: end-2 and end-10 of the OCI distribution spec."""
+
+from registry_wsgi.names import Digest
+from registry_wsgi.services.blobs import Blob
+from registry_wsgi.web.conditions import Span, none_match, range_of
+from registry_wsgi.web.context import Context
+from registry_wsgi.web.request import Request
+from registry_wsgi.web.responses import (
+    Headers,
+    Response,
+    digest_header,
+    empty,
+    etag_header,
+)
+
+_FIXED = (
+    ("Accept-Ranges", "bytes"),
+    ("Cache-Control", "max-age=31536000"),
+    ("Content-Type", "application/octet-stream"),
+)
+
+
+def _headers(blob: Blob) -> Headers:
+    return [*_FIXED, digest_header(blob.digest), etag_header(blob.digest)]
+
+
+def head(context: Context, request: Request, digest: str) -> Response:
+    """Whether the blob exists; the answer is a lease (docs/durability.md)."""
+    # > A successful response MUST contain the size in bytes of the uploaded blob or manifest in
+    # > the header `Content-Length`.
+    blob = context.blobs.stat(request.name, Digest.parse(digest))
+    if none_match(request.header("HTTP_IF_NONE_MATCH"), blob.digest):
+        return _not_modified(blob)
+    return Response(200, _headers(blob), b"", Span(0, blob.size))
+
+
+def get(context: Context, request: Request, digest: str) -> Response:
+    """The blob, or the one range of it that is asked for."""
+    blob = context.blobs.find(request.name, Digest.parse(digest))
+    if none_match(request.header("HTTP_IF_NONE_MATCH"), blob.digest):
+        return _not_modified(blob)
+    wanted, if_range = request.header("HTTP_RANGE"), request.header("HTTP_IF_RANGE")
+    span = range_of(wanted, if_range, blob.digest, blob.size)
+    content = context.blobs.open(blob)
+    if span is None:
+        return Response(200, _headers(blob), content, Span(0, blob.size))
+    last = span.first + span.length - 1
+    part = ("Content-Range", f"bytes {span.first}-{last}/{blob.size}")
+    return Response(206, [*_headers(blob), part], content, span)
+
+
+def _not_modified(blob: Blob) -> Response:
+    return empty(304, _FIXED[1], digest_header(blob.digest), etag_header(blob.digest))
+
+
+def delete(context: Context, request: Request, digest: str) -> Response:
+    """Stop serving the blob in this repository."""
+    parsed = Digest.parse(digest)
+    context.blobs.delete(request.name, parsed)
+    return empty(202, digest_header(parsed))

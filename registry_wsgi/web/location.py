@@ -1,0 +1,72 @@
+"""Where a client is told to go next: absolute or relative, and by whose word."""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+FORWARDED_VARIABLES: Final = (
+    "HTTP_X_FORWARDED_PROTO",
+    "HTTP_X_FORWARDED_HOST",
+    "HTTP_FORWARDED",
+)
+
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_SCHEMES: Final = frozenset({"http", "https"})
+
+
+class Locator:
+    """Makes URLs of this registry, from the settings and, where they allow it, the request."""
+
+    def __init__(self, external_url: str, mode: str, trusted_proxies: Iterable[str]) -> None:
+        self._external = external_url.rstrip("/")
+        self._mode = mode
+        self._networks = [ipaddress.ip_network(entry, strict=False) for entry in trusted_proxies]
+
+    def url(self, environ: Mapping[str, Any], path: str) -> str:
+        """``path`` as a client should follow it."""
+        return self.base(environ) + path
+
+    def base(self, environ: Mapping[str, Any]) -> str:
+        """``https://host`` of the registry as this client knows it, empty to stay relative."""
+        if self._mode == "relative":
+            return ""
+        if self._external:
+            return self._external
+        if any(variable in environ for variable in FORWARDED_VARIABLES):
+            if self.trusts(environ):
+                return self._forwarded(environ)
+            if self._mode == "auto":
+                return ""
+        return _joined(environ["wsgi.url_scheme"], environ.get("HTTP_HOST", ""))
+
+    def trusts(self, environ: Mapping[str, Any]) -> bool:
+        """Whether the peer is a trusted proxy; the peer of a unix socket, without address, is."""
+        address = environ.get("REMOTE_ADDR", "")
+        if not address:
+            return True
+        try:
+            peer = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(peer in network for network in self._networks)
+
+    @staticmethod
+    def _forwarded(environ: Mapping[str, Any]) -> str:
+        """What a trusted proxy says: Forwarded, if it is there, else the X-Forwarded headers."""
+        element = environ.get("HTTP_FORWARDED")
+        if element is not None:
+            pairs = (part.partition("=") for part in element.split(",")[0].split(";"))
+            given = {name.strip().lower(): value.strip().strip('"') for name, _, value in pairs}
+            scheme, host = given.get("proto"), given.get("host")
+        else:
+            scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").split(",")[0].strip()
+            host = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")[0].strip()
+        return _joined(
+            (scheme or environ["wsgi.url_scheme"]).lower(), host or environ.get("HTTP_HOST", "")
+        )
+
+
+def _joined(scheme: str, host: str) -> str:
+    """The two as the start of a URL; empty, which is relative, if either is no such thing."""
+    return f"{scheme}://{host}" if scheme in _SCHEMES and _HOST.fullmatch(host) else ""

@@ -1,0 +1,51 @@
+"""A request as the handlers see it: nothing is parsed before it is asked for."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+from registry_wsgi.auth.base import ANONYMOUS, Principal
+from registry_wsgi.errors import PARAMETER_INVALID, RegistryError
+from registry_wsgi.names import Name
+from registry_wsgi.services.manifests import Actor
+from registry_wsgi.services.uploads import Body
+
+Environ = dict[str, Any]
+
+_NO_NAME = Name("")
+
+
+@dataclass(slots=True)
+class Request:
+    """One request. ``name`` and ``principal`` are set before a handler runs."""
+
+    environ: Environ
+    method: str
+    body: Body
+    name: Name = _NO_NAME
+    principal: Principal = ANONYMOUS
+    _query: dict[str, list[str]] | None = field(default=None, init=False)
+
+    def header(self, variable: str) -> str | None:
+        """A header by the name that WSGI gives it, such as ``HTTP_RANGE``; ``None`` if absent."""
+        value: str | None = self.environ.get(variable)
+        return value
+
+    def many(self, parameter: str) -> list[str]:
+        """Every value of a query parameter. The body is never looked at."""
+        if self._query is None:
+            text = self.environ.get("QUERY_STRING", "")
+            self._query = parse_qs(text, keep_blank_values=True, errors="replace") if text else {}
+        return self._query.get(parameter, [])
+
+    def one(self, parameter: str) -> str | None:
+        """The value of a parameter that takes one; raises RegistryError when it comes twice."""
+        values = self.many(parameter)
+        if len(values) > 1:
+            raise RegistryError(PARAMETER_INVALID, f"{parameter} is given {len(values)} times")
+        return values[0] if values else None
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, for the record of a change."""
+        return Actor(self.principal.name, self.environ.get("REMOTE_ADDR", ""))

@@ -1,0 +1,114 @@
+"""Every answer's headers, in one place, and how an answer is sent."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from registry_wsgi.errors import RegistryError
+from registry_wsgi.names import Digest
+from registry_wsgi.web.conditions import Span
+
+Headers = list[tuple[str, str]]
+
+StartResponse = Callable[[str, Headers], object]
+
+STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+VERSION_HEADERS: Final = (
+    ("Docker-Distribution-Api-Version", "registry/2.0"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
+JSON_TYPE: Final = "application/json; charset=utf-8"
+
+NO_LENGTH: Final = frozenset({204, 304})
+"""Statuses without a body, whose answers carry no Content-Length of their own."""
+
+_FILE_BLOCK: Final = 1 << 18
+
+
+class Response(NamedTuple):
+    """An answer: ``body`` is its bytes, or a file to send ``span`` of."""
+
+    status: int
+    headers: Headers
+    body: bytes | BinaryIO = b""
+    span: Span | None = None
+
+
+def empty(status: int, *headers: tuple[str, str]) -> Response:
+    """An answer without a body."""
+    return Response(status, list(headers))
+
+
+def json_answer(status: int, document: object, *headers: tuple[str, str]) -> Response:
+    """A JSON document, compact, and a newline."""
+    body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8") + b"\n"
+    return Response(status, [("Content-Type", JSON_TYPE), *headers], body)
+
+
+def error(failure: RegistryError) -> Response:
+    """The one form of every error."""
+    # > If the response body is in JSON format, it MUST have the following format:
+    entries = [
+        {"code": row.code, "message": row.message, "detail": detail}
+        for row, detail in ((failure.row, failure.detail), *failure.more)
+    ]
+    return json_answer(failure.row.status, {"errors": entries}, *failure.headers)
+
+
+def digest_header(digest: Digest) -> tuple[str, str]:
+    """The digest of what is sent or was stored."""
+    return ("Docker-Content-Digest", digest)
+
+
+def etag_header(digest: Digest) -> tuple[str, str]:
+    """Content never changes under its digest, so that is its strong validator."""
+    return ("Etag", f'"{digest}"')
+
+
+def link_header(path: str, query: Mapping[str, str]) -> tuple[str, str]:
+    """Where the next page is, relative, quoted already (RFC 8288)."""
+    parameters = "&".join(f"{name}={value}" for name, value in query.items())
+    return ("Link", f'<{path}?{parameters}>; rel="next"')
+
+
+def send(
+    response: Response, environ: Mapping[str, Any], start_response: StartResponse
+) -> Iterable[bytes]:
+    """Start the answer and return what WSGI iterates; a HEAD has the headers of its GET."""
+    status, headers, body, span = response
+    whole = len(body) if isinstance(body, bytes) else 0
+    length = span.length if span else whole
+    if status not in NO_LENGTH:
+        headers.append(("Content-Length", str(length)))
+    headers.extend(VERSION_HEADERS)
+    start_response(STATUS_LINES[status], headers)
+    if isinstance(body, bytes):
+        return () if environ["REQUEST_METHOD"] == "HEAD" or not body else (body,)
+    if environ["REQUEST_METHOD"] == "HEAD" or span is None:
+        body.close()
+        return ()
+    return _file(body, span, environ)
+
+
+def _file(content: BinaryIO, span: Span, environ: Mapping[str, Any]) -> Iterable[bytes]:
+    """The file, left to the server's sendfile where it honours position and Content-Length."""
+    content.seek(span.first)
+    wrapper = environ.get("wsgi.file_wrapper")
+    if wrapper is not None and environ.get("SERVER_SOFTWARE", "").startswith("gunicorn"):
+        wrapped: Iterable[bytes] = wrapper(content, _FILE_BLOCK)
+        return wrapped
+    return _blocks(content, span.length)
+
+
+def _blocks(content: BinaryIO, length: int) -> Iterator[bytes]:
+    """``length`` bytes of the file, or an error that cuts the connection: never a short answer."""
+    with content:
+        while length:
+            block = content.read(min(length, _FILE_BLOCK))
+            if not block:
+                raise EOFError(content.name)
+            length -= len(block)
+            yield block

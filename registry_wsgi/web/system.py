@@ -1,0 +1,26 @@
+"""Answers about the registry itself."""
+
+from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault
+from registry_wsgi.web.context import Context
+from registry_wsgi.web.request import Request
+from registry_wsgi.web.responses import JSON_TYPE, Response, json_answer
+
+
+def base(context: Context, request: Request) -> Response:  # noqa: ARG001 - every handler's form
+    """``/v2/``: this is a registry."""
+    # > If the response is `200 OK`, then the registry implements this specification.
+    return Response(200, [("Content-Type", JSON_TYPE)], b"{}")
+
+
+def healthz(context: Context, request: Request) -> Response:  # noqa: ARG001 - as above
+    """The process is up."""
+    return json_answer(200, {"status": "ok"})
+
+
+def readyz(context: Context, request: Request) -> Response:  # noqa: ARG001 - as above
+    """The index can be read and data written; raises RegistryError (503) otherwise."""
+    try:
+        context.health.check()
+    except StorageFault as fault:
+        raise RegistryError(UNAVAILABLE, fault.reason) from fault
+    return json_answer(200, {"status": "ready"})
