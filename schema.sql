@@ -51,8 +51,8 @@ CREATE TABLE manifest_leases (
 );
 
 -- What a manifest needs, within its repository. kind: 0 a blob (config, layer), 1 a child of an
--- index, 2 a subject. The digest may be of something that is not there (a foreign layer, a child
--- of a sparse index, a subject that is pushed later).
+-- index, 2 a subject, 3 a foreign layer. Of the last three the digest may be of something that is
+-- not there (a child of a sparse index, a subject that is pushed later).
 CREATE TABLE manifest_references (
     repository_id INTEGER NOT NULL,
     digest        BLOB    NOT NULL,
@@ -110,11 +110,12 @@ CREATE TABLE finished_uploads (
 CREATE INDEX finished_uploads_by_age ON finished_uploads (finished_age);
 
 -- Accumulated uptime: at boottime_ms of boot boot_id, age_ms had passed in all; this boot was
--- first seen at boot_age_ms.
+-- first seen at boot_age_ms. gc_age_ms is when gc last ran.
 CREATE TABLE clock (
     only        INTEGER PRIMARY KEY CHECK (only = 1),
     boot_id     TEXT    NOT NULL,
     boottime_ms INTEGER NOT NULL,
     age_ms      INTEGER NOT NULL,
-    boot_age_ms INTEGER NOT NULL
+    boot_age_ms INTEGER NOT NULL,
+    gc_age_ms   INTEGER NOT NULL DEFAULT 0
 );

@@ -34,6 +34,10 @@ def _at_least(least: int) -> Check:
     return lambda value: None if value >= least else f"must be {least} or more"
 
 
+def _not_empty(value: str) -> str | None:
+    return None if value else "must not be empty"
+
+
 def _bind(value: str) -> str | None:
     if value.startswith("unix:") and len(value) > len("unix:"):
         return None
@@ -94,7 +98,7 @@ class Server:
 class Storage:
     """``[storage]``: where the data is and how carefully it is kept."""
 
-    data: str = _row("registry-data", "the data directory; created on first use")
+    data: str = _row("registry-data", "the data directory; created on first use", _not_empty)
     durability: str = _row(
         "full",
         "full, or relaxed: nothing is synced to disk, so a power cut may lose acknowledged pushes",
@@ -102,6 +106,9 @@ class Storage:
     )
     upload_expiry: int = _row(
         86400, "seconds of uptime after which a silent upload session is removed", _at_least(1)
+    )
+    network_filesystem: bool = _row(
+        False, "accept a data directory on NFS and the like, where locks and syncs may mean nothing"
     )
 
 
@@ -139,6 +146,13 @@ class Gc:
         86400,
         "seconds of uptime that something unreferenced is kept after it was last seen",
         _at_least(0),
+    )
+    every: int = _row(
+        0, "seconds of uptime between runs made by the server itself; 0 is never", _at_least(0)
+    )
+    untagged: bool = _row(False, "collect manifests without a tag that nothing refers to as well")
+    keep_subjects: bool = _row(
+        True, "of these, keep what a referrer (a signature, an SBOM) names as its subject"
     )
 
 
@@ -277,8 +291,10 @@ def _from_file(path: Path) -> tuple[dict[str, Any], tuple[AccessRule, ...]]:
     rules: Any = document.pop("access", [])
     values: dict[str, Any] = {}
     for section, table in document.items():
-        if section not in SECTIONS or not isinstance(table, dict):
+        if section not in SECTIONS:
             raise _unknown("section", section, SECTIONS, origin)
+        if not isinstance(table, dict):
+            raise ConfigError(f"{origin}: {section} is a section: [{section}]")
         for key, value in table.items():
             row = ROWS.get(f"{section}.{key}")
             if row is None:
@@ -336,4 +352,8 @@ def load(
         )
         for section, kind in SECTIONS.items()
     }
-    return Config(**sections, access=rules, origins=origins)
+    config = Config(**sections, access=rules, origins=origins)
+    if bool(config.server.certfile) != bool(config.server.keyfile):
+        given = "server.certfile" if config.server.certfile else "server.keyfile"
+        raise ConfigError(f"{origins[given]}: server.certfile and server.keyfile go together")
+    return config

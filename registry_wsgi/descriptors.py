@@ -31,7 +31,6 @@ COMMON_MEMBERS: Final = frozenset({"annotations", "artifactType", "mediaType"})
 """What both descriptors and manifests may have."""
 
 _MEMBERS: Final = COMMON_MEMBERS | {"data", "digest", "platform", "size", "urls"}
-_REQUIRED: Final = frozenset({"digest", "mediaType", "size"})
 
 Path = tuple[str | int, ...]
 """Where in a manifest something stands, as ``("layers", 3, "size")``."""
@@ -79,8 +78,7 @@ def read_descriptor(value: object, path: Path) -> Descriptor:
     if type(size) is not int or not 0 <= size <= SIZE_LIMIT:
         raise refusal((*path, "size"), "missing, or not a whole number from 0 to 2^63-1")
     descriptor = Descriptor(media_type, known, size)
-    if len(value) > len(_REQUIRED):
-        _check_optional_members(value, descriptor, path)
+    _check_optional_members(value, descriptor, path)
     return descriptor
 
 

@@ -226,8 +226,7 @@ def _sort_out(
         return _unique(item for item in listed if item.media_type not in _KINDS), (), children
     blobs = _unique([*config, *(item for item in listed if item.media_type not in FOREIGN_LAYERS)])
     held = {item.digest for item in blobs}
-    foreign = (item for item in listed if item.media_type in FOREIGN_LAYERS)
-    return blobs, _unique(item for item in foreign if item.digest not in held), ()
+    return blobs, _unique(item for item in listed if item.digest not in held), ()
 
 
 def _unique(descriptors: Iterable[Descriptor]) -> _Descriptors:

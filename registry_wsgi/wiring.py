@@ -6,23 +6,31 @@ after every fork.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from registry_wsgi.auth.base import OpenAccess
 from registry_wsgi.config import Config, load
+from registry_wsgi.server.background import Background
 from registry_wsgi.server.bodies import BODY_ERRORS
-from registry_wsgi.server.quiet import WsgiApp, without_server_header
+from registry_wsgi.server.entry import Entry
 from registry_wsgi.services.blobs import BlobService
+from registry_wsgi.services.fsck import Finding, FsckService
+from registry_wsgi.services.gc import CollectorService, no_pause
 from registry_wsgi.services.health import HealthService
+from registry_wsgi.services.housekeeping import Housekeeper
 from registry_wsgi.services.listings import ListingService
 from registry_wsgi.services.manifests import ManifestService
 from registry_wsgi.services.uploads import UploadService
 from registry_wsgi.storage import secrets
 from registry_wsgi.storage.disk import DiskStore
 from registry_wsgi.storage.fsops import FileOps
+from registry_wsgi.storage.latch import Latch
 from registry_wsgi.storage.locks import FileLock
+from registry_wsgi.storage.mounts import refuse_network
+from registry_wsgi.storage.reserve import Reserve
 from registry_wsgi.storage.sqlite import index as sqlite_index
 from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.index import SqliteIndex
@@ -36,13 +44,15 @@ from registry_wsgi.web.state import StateSigner
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """The data directory, ready: its index, its blobs, its clock and its keys."""
+    """The data directory, ready: its index, its blobs, its clock, its keys and its flags."""
 
     data: Path
     index: SqliteIndex
     store: DiskStore
     clock: UptimeClock
     keys: list[bytes]
+    latch: Latch
+    collecting: FileLock
 
 
 def open_storage(config: Config) -> Storage:
@@ -52,27 +62,97 @@ def open_storage(config: Config) -> Storage:
     """
     data = Path(config.storage.data).absolute()
     ops = FileOps(syncing=config.storage.durability == "full")
+    latch = Latch(data, ops)
+    ops.on_sync_error = latch.set
     ops.make_directory(data / "locks")
+    if not config.storage.network_filesystem:
+        refuse_network(data)
     lock = FileLock(data / "locks" / "write")
-    store = DiskStore(data, ops)
+    reserve = Reserve(data, ops)
+    store = DiskStore(data, ops, reserve)
     store.prepare()
     secrets.prepare(data / secrets.NAME, lock, ops)
     clock = UptimeClock(sqlite_index.prepare(data / sqlite_index.NAME, lock, ops))
-    database = Database(data / sqlite_index.NAME, lock, durable=ops.syncing)
+    database = Database(
+        data / sqlite_index.NAME,
+        lock,
+        durable=ops.syncing,
+        make_room=reserve.release,
+        on_io_error=latch.set,
+    )
     keys = secrets.read(data / secrets.NAME)
-    return Storage(data, SqliteIndex(database, clock), store, clock, keys)
+    collecting = FileLock(data / "locks" / "gc")
+    return Storage(data, SqliteIndex(database, clock), store, clock, keys, latch, collecting)
+
+
+def build_collector(
+    config: Config, storage: Storage, pause: Callable[[str], None] = no_pause
+) -> CollectorService:
+    """The collector over a ready data directory."""
+    return CollectorService(
+        storage.index.collection,
+        storage.store,
+        storage.clock,
+        config.gc.grace * 1000,
+        config.storage.upload_expiry * 1000,
+        config.gc.untagged,
+        config.gc.keep_subjects,
+        pause,
+    )
+
+
+def build_fsck(storage: Storage, *, deep: bool = False, repair: bool = False) -> FsckService:
+    """The checks over a ready data directory."""
+    return FsckService(
+        storage.index.inspection, storage.index.collection, storage.store, deep, repair
+    )
+
+
+def build_housekeeper(config: Config, storage: Storage) -> Housekeeper:
+    """What the server does by itself."""
+
+    def allowed() -> bool:
+        return not config.server.read_only and not storage.latch.is_set()
+
+    return Housekeeper(
+        storage.index,
+        build_collector(config, storage),
+        storage.clock,
+        storage.collecting.trying,
+        allowed,
+        config.gc.every * 1000,
+    )
+
+
+def start(config: Config) -> list[Finding]:
+    """An operator's start, before any worker: after a disk error fsck decides on writes.
+
+    Returns the problems that keep writes refused. Raises StorageFault.
+    """
+    storage = open_storage(config)
+    if not storage.latch.is_set():
+        return []
+    found = [finding for finding in build_fsck(storage, deep=True).run() if not finding.note]
+    if not found:
+        storage.latch.clear()
+    storage.index.database.close()
+    return found
 
 
 def build_app(config: Config, storage: Storage) -> App:
     """The WSGI application over a ready data directory."""
     index, store, clock = storage.index, storage.store, storage.clock
     writing = not config.server.read_only
+
+    def leasing() -> bool:
+        return writing and not storage.latch.is_set()
+
     context = Context(
-        blobs=BlobService(index, store, clock, leasing=writing),
+        blobs=BlobService(index, store, clock, leasing=leasing),
         uploads=UploadService(index, store, clock, config.limits.blob_size),
-        manifests=ManifestService(index, config.manifests.sparse_indexes, leasing=writing),
+        manifests=ManifestService(index, config.manifests.sparse_indexes, leasing=leasing),
         listings=ListingService(index),
-        health=HealthService(index, store, writing),
+        health=HealthService(index, store, storage.latch.is_set, writing),
         access=OpenAccess(),
         locator=Locator(
             config.server.external_url, config.server.location, config.server.trusted_proxies
@@ -85,7 +165,7 @@ def build_app(config: Config, storage: Storage) -> App:
     return App(context, partial(StreamBody, errors=BODY_ERRORS))
 
 
-def create_app(config: Config | None = None) -> WsgiApp:
+def create_app(config: Config | None = None) -> Entry:
     """The application for any WSGI server; without ``config``, settings from the environment.
 
     ``REGISTRY_WSGI_CONFIG`` names the settings file then. Raises ConfigError and StorageFault.
@@ -94,4 +174,6 @@ def create_app(config: Config | None = None) -> WsgiApp:
         environment = dict(os.environ)
         path = environment.pop("REGISTRY_WSGI_CONFIG", None)
         config = load(Path(path) if path else None, environment)
-    return without_server_header(build_app(config, open_storage(config)))
+    storage = open_storage(config)
+    background = Background(build_housekeeper(config, storage).tick)
+    return Entry(build_app(config, storage), background)

@@ -24,3 +24,14 @@ class Command:
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Config], int]
     flags: Callable[[argparse.Namespace], Mapping[str, Any]] = _no_flags
+
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def human(size: float) -> str:
+    """Bytes as people read them, such as ``1.5 GiB``."""
+    unit = 0
+    while size >= 1024 and unit < len(_UNITS) - 1:  # noqa: PLR2004 - the units' base
+        size, unit = size / 1024, unit + 1
+    return f"{size:.1f} {_UNITS[unit]}" if unit else f"{int(size)} B"

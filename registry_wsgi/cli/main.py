@@ -6,13 +6,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from registry_wsgi.cli import delete, serve
+from registry_wsgi.cli import delete, gc, inspect, serve
 from registry_wsgi.cli.common import Command
 from registry_wsgi.config import ConfigError, load
 from registry_wsgi.errors import RegistryError, StorageFault
 from registry_wsgi.version import VERSION
 
-COMMANDS: tuple[Command, ...] = (serve.COMMAND, delete.COMMAND)
+COMMANDS: tuple[Command, ...] = (
+    serve.COMMAND,
+    gc.COMMAND,
+    inspect.FSCK,
+    inspect.WHY,
+    delete.COMMAND,
+    inspect.STATS,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,13 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words.insert(0, serve.COMMAND.name)
     options = parser().parse_args(words)
     environment = dict(os.environ)
-    path = options.config or environment.pop("REGISTRY_WSGI_CONFIG", None)
-    flags = {"storage.data": options.data} if options.data else {}
+    named = environment.pop("REGISTRY_WSGI_CONFIG", None)
+    path = options.config or named
+    flags = {} if options.data is None else {"storage.data": options.data}
     flags |= options.flags(options)
     try:
         config = load(Path(path) if path else None, environment, flags)
         status: int = options.run(options, config)
-    except (ConfigError, StorageFault) as error:
+    except (ConfigError, StorageFault, OSError) as error:
         print(f"registry-wsgi: {_reason(error)}", file=sys.stderr)
         return 2
     except RegistryError as error:

@@ -1,6 +1,7 @@
 """``serve``."""
 
 import argparse
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,8 @@ from werkzeug.serving import run_simple
 from registry_wsgi.cli.common import Command
 from registry_wsgi.config import Config
 from registry_wsgi.server import serve
-from registry_wsgi.wiring import create_app
+from registry_wsgi.version import VERSION
+from registry_wsgi.wiring import create_app, start
 
 _SETTINGS: Final = {
     "bind": "server.bind",
@@ -38,20 +40,34 @@ def _flags(options: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
+    for problem in start(config):
+        print(f"writes stay refused after a disk error: {problem.what} {problem.message}")
     app = create_app(config)
-    bind = config.server.bind
     print(_greeting(config), flush=True)
     if options.dev:
-        host, _, port = bind.rpartition(":")
-        run_simple(host, int(port), app, use_reloader=True, threaded=True)
+        host, port = dev_address(config.server.bind)
+        files = (config.server.certfile, config.server.keyfile)
+        tls = files if config.server.certfile else None
+        run_simple(host, port, app, use_reloader=True, threaded=True, ssl_context=tls)
     else:
         serve.run(app, config)
     return 0
 
 
+def dev_address(bind: str) -> tuple[str, int]:
+    """``server.bind`` as Werkzeug's server has it."""
+    if bind.startswith("unix:"):
+        return f"unix://{bind.removeprefix('unix:')}", 0
+    host, _, port = bind.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def _greeting(config: Config) -> str:
     data = Path(config.storage.data).absolute()
-    lines = [f"registry_wsgi listens on {config.server.bind}, its data is in {data}"]
+    lines = [
+        f"registry_wsgi {VERSION} listens on {config.server.bind}, its data is in {data}",
+        f"(SQLite {sqlite3.sqlite_version})",
+    ]
     if not config.server.bind.startswith("unix:"):
         lines += [
             "Try it:",

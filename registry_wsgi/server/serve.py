@@ -6,7 +6,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from registry_wsgi.config import Config
-from registry_wsgi.server.quiet import WsgiApp
+from registry_wsgi.server.entry import Entry
 
 
 def gunicorn_settings(config: Config) -> dict[str, Any]:
@@ -38,21 +38,25 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
 class Serve(BaseApplication):  # type: ignore[misc] # gunicorn has no types
     """The registry under gunicorn, without a settings file of gunicorn's."""
 
-    def __init__(self, app: WsgiApp, config: Config) -> None:
+    def __init__(self, app: Entry, config: Config) -> None:
         self._app = app
         self._settings = gunicorn_settings(config)
         super().__init__()
 
     def load_config(self) -> None:
         """Hand over the settings."""
+        self.cfg.set("post_worker_init", self._post_worker_init)
         for name, value in self._settings.items():
             self.cfg.set(name, value)
 
-    def load(self) -> WsgiApp:
+    def load(self) -> Entry:
         """The application, made before the workers fork."""
         return self._app
 
+    def _post_worker_init(self, worker: Any) -> None:  # noqa: ARG002 - gunicorn's hook
+        self._app.background.start()
 
-def run(app: WsgiApp, config: Config) -> None:
+
+def run(app: Entry, config: Config) -> None:
     """Serve until told to stop."""
     Serve(app, config).run()

@@ -1,5 +1,6 @@
 """Serving blobs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -15,12 +16,12 @@ LEASE_INTERVAL: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class BlobService:
-    """Blobs of repositories. ``leasing`` is false where nothing is ever collected (read-only)."""
+    """Blobs of repositories. ``leasing`` is false while nothing can be collected (read-only)."""
 
     index: Index
     store: BlobStore
     clock: Clock
-    leasing: bool = True
+    leasing: Callable[[], bool] = lambda: True
 
     def stat(self, repository: Name, digest: Digest) -> Blob:
         """The blob, leased: a client that is told it exists may leave it out of a push.
@@ -28,7 +29,7 @@ class BlobService:
         Raises RegistryError (BLOB_UNKNOWN).
         """
         blob = self.find(repository, digest)
-        stale = self.leasing and self.clock.age() - blob.seen_age >= LEASE_INTERVAL
+        stale = self.leasing() and self.clock.age() - blob.seen_age >= LEASE_INTERVAL
         # gc may have doomed it since: then it is not there, and the client uploads it.
         if stale and not self.index.blobs.lease(repository, digest):
             raise RegistryError(BLOB_UNKNOWN, digest)

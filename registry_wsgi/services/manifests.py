@@ -1,5 +1,6 @@
 """Manifests: checked before they are kept, served byte for byte."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from registry_wsgi.errors import DIGEST_INVALID, MANIFEST_UNKNOWN, RegistryError
@@ -32,7 +33,7 @@ class ManifestService:
 
     index: Index
     sparse: bool = False
-    leasing: bool = True
+    leasing: Callable[[], bool] = lambda: True
 
     def find(self, repository: Name, reference: Reference) -> StoredManifest:
         """The manifest; raises RegistryError (MANIFEST_UNKNOWN)."""
@@ -44,7 +45,7 @@ class ManifestService:
     def stat(self, repository: Name, reference: Reference) -> StoredManifest:
         """The manifest, leased: a client that is told it exists may leave it out of a push."""
         manifest = self.find(repository, reference)
-        if self.leasing and not self.index.manifests.lease(repository, manifest.digest):
+        if self.leasing() and not self.index.manifests.lease(repository, manifest.digest):
             raise RegistryError(MANIFEST_UNKNOWN, reference)
         return manifest
 

@@ -87,18 +87,18 @@ class UploadService:
         upload = Upload(
             str(uuid.uuid4()), repository, algorithm, 0, None, self.clock.boot_id(), started
         )
-        self.store.create(upload.uuid)
-        self.index.uploads.open(upload)
+        with self.store.create(upload.uuid), self._freeing_on_failure(upload.uuid):
+            self.index.uploads.open(upload)
         return Progress(upload, 0)
 
     def status(self, repository: Name, identifier: str) -> Progress:
         """Where a session stands; raises RegistryError (BLOB_UPLOAD_UNKNOWN)."""
         upload = self._find(repository, identifier)
-        staged = self.store.staged_size(identifier)
+        staged = self.store.staged(identifier)
         if staged is None:
             raise RegistryError(UPLOAD_UNKNOWN, identifier)
         same_boot = upload.boot_id == self.clock.boot_id()
-        return Progress(upload, staged if same_boot else min(staged, upload.stored))
+        return Progress(upload, staged.size if same_boot else min(staged.size, upload.stored))
 
     def append(
         self, repository: Name, identifier: str, offset: int, body: Body, chunk: Chunk | None = None
@@ -140,9 +140,9 @@ class UploadService:
         """Make the body the blob ``digest`` in one request; raises as ``finish`` does."""
         identifier = str(uuid.uuid4())
         self._check_size(body.length or 0)
-        self.store.create(identifier)
         try:
-            with self.store.stage(identifier) as staged, self._freeing_on_failure(identifier):
+            with self.store.create(identifier) as staged, self._freeing_on_failure(identifier):
+                self.store.require_space(body.length or 0)
                 running = new_hash(digest.algorithm)
                 self._copy(body, staged, running)
                 if digest_of(running) != digest:
@@ -208,6 +208,7 @@ class UploadService:
             raise OutOfOrder(progress)
         self._check_length(body, chunk)
         self._check_size(staged.size + (body.length or 0))
+        self.store.require_space(body.length or 0)
         if closing and body.length == 0:
             return progress
         running = new_hash(progress.upload.algorithm) if progress.offset == 0 else None

@@ -263,6 +263,14 @@ class Index(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """Bytes on the disk: their number, and how many removing them gives back."""
+
+    size: int
+    freed: int
+
+
 class StagedUpload(Protocol):
     """The bytes of one upload session, held by one writer across all processes."""
 
@@ -298,8 +306,8 @@ class StagedUpload(Protocol):
 class BlobStore(Protocol):
     """The bytes: blobs that never change, and the staged bytes of upload sessions."""
 
-    def create(self, uuid: str) -> None:
-        """Make the empty staging file of a new session."""
+    def create(self, uuid: str) -> AbstractContextManager[StagedUpload]:
+        """Make the empty staging file of a new session and be its writer, as ``stage``."""
         ...
 
     def stage(self, uuid: str) -> AbstractContextManager[StagedUpload]:
@@ -309,8 +317,12 @@ class BlobStore(Protocol):
         """
         ...
 
-    def staged_size(self, uuid: str) -> int | None:
-        """Bytes staged so far, without becoming the writer; ``None`` if there is no file."""
+    def staged(self, uuid: str) -> StoredFile | None:
+        """What is staged, without becoming the writer; ``None`` if there is no file."""
+        ...
+
+    def require_space(self, size: int) -> None:
+        """Raise StorageFault (full) unless ``size`` more bytes can be staged."""
         ...
 
     def lock(self, digest: Digest) -> AbstractContextManager[None]:
@@ -323,6 +335,26 @@ class BlobStore(Protocol):
 
     def open(self, digest: Digest) -> BinaryIO | None:
         """The blob for reading, ``None`` if there is no such file."""
+        ...
+
+    def stored(self, digest: Digest) -> StoredFile | None:
+        """What is stored of a blob, ``None`` if there is no such file."""
+        ...
+
+    def remove(self, digest: Digest) -> None:
+        """Remove the blob's bytes, if they are there. The caller holds ``lock(digest)``."""
+        ...
+
+    def quarantine(self, digest: Digest) -> object:
+        """Move corrupt bytes aside and return where to. The caller holds ``lock(digest)``."""
+        ...
+
+    def blobs(self) -> Iterator[Digest]:
+        """Every blob there are bytes of, whatever the index knows."""
+        ...
+
+    def uploads(self) -> Iterator[str]:
+        """Every upload session there are bytes of, whatever the index knows."""
         ...
 
     def ready(self) -> None:

@@ -6,6 +6,7 @@
       blobs/sha256/ab/<hex>   content; written once, never changed; its row is committed after it
       blobs/sha512/ab/<hex>
       uploads/<uuid>          staged bytes of an open upload session
+      quarantine/             corrupt blobs that fsck moved aside; safe to delete
       locks/<00..ff>          empty files to flock; safe to delete while nothing runs
 """
 
@@ -18,14 +19,20 @@ from typing import BinaryIO, Final
 
 from registry_wsgi.errors import UPLOAD_BUSY, UPLOAD_UNKNOWN, RegistryError, StorageFault
 from registry_wsgi.names import ALGORITHMS, Digest
+from registry_wsgi.storage.base import StoredFile
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.locks import DigestLocks
+from registry_wsgi.storage.reserve import Reserve
 
 READ_SIZE: Final = 1 << 20
 """How much is read from a staged file at once, in bytes."""
 
 WRITEBACK_SIZE: Final = 8 << 20
 """After how many bytes the kernel is asked to start writing an upload to the disk."""
+
+
+BLOCK_SIZE: Final = 512
+"""Bytes of a block as stat(2) counts them."""
 
 
 class DiskUpload:
@@ -94,13 +101,29 @@ class DiskUpload:
         self._ops.sync_directory(target.parent)
 
 
+def _stored(path: Path) -> StoredFile | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    freed = found.st_blocks * BLOCK_SIZE if found.st_nlink == 1 else 0
+    return StoredFile(found.st_size, freed)
+
+
+def _names(directory: Path) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+
+
 class DiskStore:
     """Blobs and staged uploads under one data directory."""
 
-    def __init__(self, data: Path, ops: FileOps) -> None:
+    def __init__(self, data: Path, ops: FileOps, reserve: Reserve) -> None:
         self._ops = ops
+        self._reserve = reserve
         self._blobs = data / "blobs"
         self._uploads = data / "uploads"
+        self._quarantine = data / "quarantine"
         self._locks = DigestLocks(data / "locks")
 
     def prepare(self) -> None:
@@ -110,19 +133,32 @@ class DiskStore:
             self._ops.make_directory(self._blobs / algorithm)
             for byte in range(256):
                 self._ops.make_directory(self._blobs / algorithm / f"{byte:02x}")
+        # A rename is one step only within a file system.
+        if self._uploads.stat().st_dev != self._blobs.stat().st_dev:
+            raise StorageFault("blobs/ and uploads/ are on different file systems: put them on one")
 
     def path(self, digest: Digest) -> Path:
         """Where a blob is: made of a parsed digest alone."""
         return self._blobs / digest.algorithm / digest.hex[:2] / digest.hex
 
-    def create(self, uuid: str) -> None:
-        """Make the empty staging file of a new session; raises StorageFault."""
+    @contextmanager
+    def create(self, uuid: str) -> Iterator[DiskUpload]:
+        """Make a session's staging file and be its writer; raises StorageFault.
+
+        Held while its row is made, so that no sweep takes the file for a stray one.
+        """
         path = self._uploads / uuid
+        self._reserve.ensure()
         try:
-            os.close(self._ops.create(path))
+            descriptor = self._ops.create(path)
         except OSError as error:
             raise StorageFault("upload cannot be staged", str(path), error) from error
-        self._ops.sync_directory(self._uploads)
+        try:
+            self._become_writer(path, descriptor)
+            self._ops.sync_directory(self._uploads)
+            yield DiskUpload(self._ops, path, descriptor, self.path)
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def stage(self, uuid: str) -> Iterator[DiskUpload]:
@@ -133,19 +169,20 @@ class DiskStore:
         except FileNotFoundError:
             raise RegistryError(UPLOAD_UNKNOWN, uuid) from None
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RegistryError(UPLOAD_BUSY, uuid) from None
-            self._check_is_current(path, descriptor)
+            self._become_writer(path, descriptor)
             yield DiskUpload(self._ops, path, descriptor, self.path)
         finally:
             os.close(descriptor)
 
     @staticmethod
-    def _check_is_current(path: Path, descriptor: int) -> None:
-        # Between open and flock another writer may have published this very file: writing to it
-        # now would change a blob.
+    def _become_writer(path: Path, descriptor: int) -> None:
+        """Lock a staging file; raises RegistryError (UPLOAD_BUSY, UPLOAD_UNKNOWN)."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RegistryError(UPLOAD_BUSY, path.name) from None
+        # Between open and flock another writer may have published or removed this very file:
+        # writing to it now would change a blob, or nothing.
         try:
             named = path.stat()
         except FileNotFoundError:
@@ -153,12 +190,9 @@ class DiskStore:
         if not os.path.samestat(named, os.fstat(descriptor)):
             raise RegistryError(UPLOAD_UNKNOWN, path.name)
 
-    def staged_size(self, uuid: str) -> int | None:
-        """Bytes staged so far, ``None`` if there is no such session's file."""
-        try:
-            return (self._uploads / uuid).stat().st_size
-        except FileNotFoundError:
-            return None
+    def require_space(self, size: int) -> None:
+        """Raise StorageFault (full) unless ``size`` more bytes fit beside the reserve."""
+        self._reserve.require(size)
 
     def lock(self, digest: Digest) -> AbstractContextManager[None]:
         """Keep everybody else from publishing or removing this digest."""
@@ -167,6 +201,42 @@ class DiskStore:
     def discard(self, uuid: str) -> None:
         """Remove a session's staged bytes, if they are there."""
         self._ops.unlink(self._uploads / uuid)
+
+    def remove(self, digest: Digest) -> None:
+        """Remove a blob's file, if it is there; the caller holds ``lock(digest)``."""
+        path = self.path(digest)
+        self._ops.unlink(path)
+        self._ops.sync_directory(path.parent)
+
+    def quarantine(self, digest: Digest) -> Path:
+        """Move a blob's file aside for an operator to look at; under ``lock(digest)``."""
+        self._ops.make_directory(self._quarantine)
+        source, target = self.path(digest), self._quarantine / f"{digest.algorithm}-{digest.hex}"
+        self._ops.replace(source, target)
+        self._ops.sync_directory(self._quarantine)
+        self._ops.sync_directory(source.parent)
+        return target
+
+    def stored(self, digest: Digest) -> StoredFile | None:
+        """A blob's file as it is on the disk, ``None`` if there is none."""
+        return _stored(self.path(digest))
+
+    def staged(self, uuid: str) -> StoredFile | None:
+        """A session's file as it is on the disk."""
+        return _stored(self._uploads / uuid)
+
+    def blobs(self) -> Iterator[Digest]:
+        """Every file that is named as a blob is, in no order."""
+        for algorithm in ALGORITHMS:
+            for shard in sorted((self._blobs / algorithm).iterdir()):
+                for name in _names(shard):
+                    digest = Digest.maybe(f"{algorithm}:{name}")
+                    if digest is not None and digest.hex.startswith(shard.name):
+                        yield digest
+
+    def uploads(self) -> Iterator[str]:
+        """Every staging file."""
+        return iter(_names(self._uploads))
 
     def open(self, digest: Digest) -> BinaryIO | None:
         """The blob for reading, unbuffered; ``None`` if there is no such file."""

@@ -115,6 +115,17 @@ class FileOps:
             return False
         return True
 
+    def allocate(self, path: Path, size: int) -> None:
+        """Create a file of ``size`` bytes that are on the disk, or leave none."""
+        descriptor = self.create(path)
+        try:
+            os.posix_fallocate(descriptor, 0, max(size, 1))
+        except OSError:
+            self.unlink(path)
+            raise
+        finally:
+            os.close(descriptor)
+
     def write_new(self, path: Path, content: bytes, mode: int = PRIVATE) -> None:
         """Create a small file with its content, whole and durable or not at all."""
         staged = path.with_name(f".{path.name}.{os.getpid()}.new")

@@ -50,8 +50,22 @@ class FileLock:
         finally:
             self._mutex.release()
 
-    def try_hold(self) -> bool:
-        """Take the lock for the rest of this process's life; ``False`` if another has it."""
+    @contextmanager
+    def trying(self) -> Iterator[bool]:
+        """Hold the lock if nobody has it: yields whether it is held."""
+        held = self._mutex.acquire(blocking=False)
+        try:
+            if held:
+                held = self._flock_at_once()
+                if not held:
+                    self._mutex.release()
+            yield held
+        finally:
+            if held:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+                self._mutex.release()
+
+    def _flock_at_once(self) -> bool:
         try:
             fcntl.flock(self._opened(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -86,8 +86,10 @@ class App:
         if route.action:
             request.principal = context.access.identify(request.environ)
             context.access.authorize(request.environ, request.principal, route.action, repository)
-        if context.read_only and request.method not in _READING:
-            raise self._not_allowed(request, path, "the registry is read-only")
+        if request.method not in _READING:
+            if context.read_only:
+                raise self._not_allowed(request, path, "the registry is read-only")
+            context.health.require_writable()
         if route.action == "delete" and not context.deleting:
             raise self._not_allowed(request, path, "deleting is turned off")
         rest = {key: value for key, value in values.items() if key != "name"}

@@ -6,7 +6,7 @@ from typing import Final
 from registry_wsgi.errors import BLOB_REFERENCED, BLOB_UNKNOWN, RegistryError
 from registry_wsgi.names import Digest, Name
 from registry_wsgi.storage.base import Blob, Clock, Visible
-from registry_wsgi.storage.sqlite.changes import KIND_BLOB, drop_if_empty, repository_id
+from registry_wsgi.storage.sqlite.changes import drop_if_empty, repository_id
 from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.visibility import visible_clause
 
@@ -120,8 +120,8 @@ class SqliteBlobs:
             needed = connection.execute(
                 """SELECT m.digest FROM manifest_references AS f
                    JOIN manifests AS m ON m.id = f.manifest_id
-                   WHERE f.repository_id = ? AND f.digest = ? AND f.kind = ? LIMIT 1""",
-                (row[0], digest.pack(), KIND_BLOB),
+                   WHERE f.repository_id = ? AND f.digest = ? AND f.kind IN (0, 3) LIMIT 1""",
+                (row[0], digest.pack()),
             ).fetchone()
             if needed is not None:
                 parent = Digest.unpack(needed[0])

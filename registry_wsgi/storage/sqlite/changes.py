@@ -10,6 +10,7 @@ from registry_wsgi.storage.base import Actor
 KIND_BLOB: Final = 0
 KIND_CHILD: Final = 1
 KIND_SUBJECT: Final = 2
+KIND_FOREIGN: Final = 3
 
 _EVENT: Final = """
     INSERT INTO events (at, action, repository, tag, digest, previous, actor, address)
@@ -78,16 +79,16 @@ class Change:
             """UPDATE repository_blobs SET seen_age = max(seen_age, ?1)
                WHERE repository_id = ?2 AND blob_id IN (
                    SELECT b.id FROM manifest_references AS f JOIN blobs AS b ON b.digest = f.digest
-                   WHERE f.manifest_id = ?3 AND f.kind = ?4)""",
-            (self.age, self.repository, manifest, KIND_BLOB),
+                   WHERE f.manifest_id = ?3 AND f.kind IN (0, 3))""",
+            (self.age, self.repository, manifest),
         )
         self.connection.execute(
             """INSERT INTO manifest_leases
                SELECT m.id, ?1 FROM manifest_references AS f
                JOIN manifests AS m ON m.repository_id = f.repository_id AND m.digest = f.digest
-               WHERE f.manifest_id = ?2 AND f.kind <> ?3
+               WHERE f.manifest_id = ?2 AND f.kind IN (1, 2)
                ON CONFLICT DO UPDATE SET seen_age = max(seen_age, ?1)""",
-            (self.age, manifest, KIND_BLOB),
+            (self.age, manifest),
         )
 
     def remove(self, manifest: int) -> None:

@@ -114,12 +114,26 @@ class _Task:
 
 
 class Database:
-    """The index's file: opened lazily, never inherited over a fork, closed under the lock."""
+    """The index's file: opened lazily, never inherited over a fork, closed under the lock.
 
-    def __init__(self, path: Path, lock: FileLock, *, durable: bool = True) -> None:
+    ``make_room`` is asked once when the disk is full, and says whether trying again may help;
+    ``on_io_error`` is told when SQLite could not read, write or sync.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        lock: FileLock,
+        *,
+        durable: bool = True,
+        make_room: Callable[[], bool] = lambda: False,
+        on_io_error: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path = path
         self.lock = lock
         self._durable = durable
+        self._make_room = make_room
+        self._on_io_error = on_io_error
         self._inherited: list[Any] = []
         self._reset()
         os.register_at_fork(after_in_child=self._after_fork)
@@ -149,14 +163,21 @@ class Database:
         finally:
             self._idle.append(connection)
 
-    def write(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T:
+    def write(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        durable: bool = True,
+        always_durable: bool = False,
+    ) -> T:
         """Run ``work`` in a write transaction and return its result after the COMMIT.
 
         What ``work`` raises undoes its own changes only, and is raised here. Raises RegistryError
         (UNAVAILABLE) when its turn does not come in time, StorageFault when SQLite cannot commit.
-        ``durable`` false lets a power cut undo it (a kill cannot).
+        ``durable`` false lets a power cut undo it (a kill cannot); ``always_durable`` does not,
+        even where the settings relax durability.
         """
-        task = _Task(work, durable=durable and self._durable)
+        task = _Task(work, durable=always_durable or (durable and self._durable))
         self._start_writer()
         self._tasks.put(task)
         try:
@@ -191,9 +212,11 @@ class Database:
                 with self.lock.held():
                     if connection is None:
                         connection = connect(self.path)
-                    self._commit(connection, batch)
+                    self._commit_with_room(connection, batch)
                     self._checkpoint(connection)
             except (sqlite3.Error, OSError, StorageFault, RegistryError) as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+                    self._on_io_error()
                 for task in batch:
                     if not task.future.done():
                         task.future.set_exception(error)
@@ -212,6 +235,14 @@ class Database:
                 break
             batch.append(following)
         return [task for task in batch if task.future.set_running_or_notify_cancel()]
+
+    def _commit_with_room(self, connection: sqlite3.Connection, batch: list[_Task]) -> None:
+        try:
+            self._commit(connection, batch)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._make_room():
+                raise
+            self._commit(connection, batch)
 
     def _commit(self, connection: sqlite3.Connection, batch: list[_Task]) -> None:
         durable = any(task.durable for task in batch)

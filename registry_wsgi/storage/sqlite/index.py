@@ -9,12 +9,14 @@ from registry_wsgi.storage.base import Clock
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.sqlite.blobs import SqliteBlobs
+from registry_wsgi.storage.sqlite.collect import SqliteCollection
 from registry_wsgi.storage.sqlite.database import Database, connect
+from registry_wsgi.storage.sqlite.inspect import SqliteInspection
 from registry_wsgi.storage.sqlite.listings import SqliteListings
 from registry_wsgi.storage.sqlite.manifests import SqliteManifests
 from registry_wsgi.storage.sqlite.migrations import migrate
 from registry_wsgi.storage.sqlite.uploads import SqliteUploads
-from registry_wsgi.storage.uptime import SavedAge, boottime, continued, read_boot_id
+from registry_wsgi.storage.uptime import SAVE_EVERY, SavedAge, boottime, continued, read_boot_id
 
 NAME: Final = "registry.sqlite3"
 
@@ -50,7 +52,10 @@ def save_age(connection: sqlite3.Connection) -> SavedAge:
     ).fetchone()
     saved = continued(SavedAge(*row) if row else None, read_boot_id(), boottime())
     connection.execute(
-        "INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?, ?)",
+        """INSERT INTO clock (only, boot_id, boottime_ms, age_ms, boot_age_ms)
+           VALUES (1, ?1, ?2, ?3, ?4)
+           ON CONFLICT DO UPDATE
+           SET boot_id = ?1, boottime_ms = ?2, age_ms = ?3, boot_age_ms = ?4""",
         (saved.boot_id, saved.boottime, saved.age, saved.boot_age),
     )
     return saved
@@ -65,6 +70,15 @@ class SqliteIndex:
         self.manifests = SqliteManifests(database, clock)
         self.listings = SqliteListings(database)
         self.uploads = SqliteUploads(database, clock)
+        self.collection = SqliteCollection(database, clock)
+        self.inspection = SqliteInspection(database)
+
+    def keep_age(self) -> None:
+        """Save the accumulated uptime, unless it was saved within the last few minutes."""
+        with self.database.reading() as connection:
+            saved: int = connection.execute("SELECT boottime_ms FROM clock").fetchone()[0]
+        if boottime() - saved >= SAVE_EVERY:
+            self.database.write(save_age)
 
     def ready(self) -> None:
         """Raise StorageFault unless the index can be read."""

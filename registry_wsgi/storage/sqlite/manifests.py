@@ -21,6 +21,7 @@ from registry_wsgi.storage.base import Actor, Clock, Expectation, ManifestPush, 
 from registry_wsgi.storage.sqlite.changes import (
     KIND_BLOB,
     KIND_CHILD,
+    KIND_FOREIGN,
     KIND_SUBJECT,
     Change,
     drop_if_empty,
@@ -139,8 +140,10 @@ def _check_needs(change: Change, push: ManifestPush) -> None:
 
 def _edges(push: ManifestPush) -> Iterator[tuple[bytes, int]]:
     manifest = push.manifest
-    for descriptor in (*manifest.blobs, *manifest.foreign):
+    for descriptor in manifest.blobs:
         yield descriptor.digest.pack(), KIND_BLOB
+    for descriptor in manifest.foreign:
+        yield descriptor.digest.pack(), KIND_FOREIGN
     for descriptor in manifest.children:
         yield descriptor.digest.pack(), KIND_CHILD
     if manifest.subject:

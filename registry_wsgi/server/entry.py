@@ -1,9 +1,11 @@
-"""Answers without gunicorn's ``Server`` header, whichever worker or settings serve them."""
+"""The application's outermost layer, whichever gunicorn worker and settings serve it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from gunicorn.http.wsgi import Response
+
+from registry_wsgi.server.background import Background
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -16,13 +18,17 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
         return [line for line in super().default_headers() if not line.startswith("Server: ")]
 
 
-def without_server_header(app: WsgiApp) -> WsgiApp:
-    """``app``, whose answers are quiet when gunicorn sends them."""
+class Entry:
+    """The application as a server calls it: quiet under gunicorn, and keeping house."""
 
-    def quiet(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def __init__(self, app: WsgiApp, background: Background) -> None:
+        self._app = app
+        self.background = background
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer one request."""
+        self.background.start()
         response = getattr(start_response, "__self__", None)
         if type(response) is Response:
             response.__class__ = QuietResponse
-        return app(environ, start_response)
-
-    return quiet
+        return self._app(environ, start_response)

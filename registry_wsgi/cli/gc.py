@@ -1,0 +1,67 @@
+"""``gc``: give back what nothing needs, while the registry serves."""
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from registry_wsgi.cli.common import Command, human
+from registry_wsgi.config import Config
+from registry_wsgi.errors import UNAVAILABLE, RegistryError
+from registry_wsgi.services.gc import Removal, Report
+from registry_wsgi.wiring import build_collector, open_storage
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--grace", metavar="SECONDS", help="keep what was seen since (86400)")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be removed and why; change nothing"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _flags(options: argparse.Namespace) -> Mapping[str, Any]:
+    return {} if options.grace is None else {"gc.grace": options.grace}
+
+
+def _run(options: argparse.Namespace, config: Config) -> int:
+    if config.server.read_only:
+        raise RegistryError(UNAVAILABLE, "the registry is read-only")
+    storage = open_storage(config)
+    if storage.latch.is_set():
+        raise RegistryError(UNAVAILABLE, "a disk error stopped writes: start the registry anew")
+    collector = build_collector(config, storage)
+    if options.dry_run:
+        _print(options, collector.plan(), "would remove", "would free")
+        return 0
+    with storage.collecting.trying() as held:
+        if not held:
+            print("another gc is running: nothing to do")
+            return 0
+        _print(options, collector.run(), "removed", "freed")
+    storage.index.database.close()
+    return 0
+
+
+def _print(options: argparse.Namespace, removals: Iterable[Removal], verb: str, freed: str) -> None:
+    report = Report()
+    details = []
+    for removal in removals:
+        report.add(removal)
+        details.append(removal)
+        if options.dry_run and not options.json:
+            print(f"{verb} {removal.kind} {removal.what}: {removal.why}")
+    if options.json:
+        listed = [
+            {"kind": item.kind, "what": item.what, "why": item.why, "freed": item.freed}
+            for item in details
+        ]
+        print(json.dumps({"counts": report.counts, "freed": report.freed, "removals": listed}))
+        return
+    counts = ", ".join(f"{count} {kind}s" for kind, count in sorted(report.counts.items()))
+    print(f"{verb} {counts or 'nothing'}; {freed} {human(report.freed)} ({report.freed} bytes)")
+
+
+COMMAND = Command(
+    "gc", "remove what nothing needs, while the registry serves", _arguments, _run, _flags
+)

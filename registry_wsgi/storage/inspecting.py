@@ -1,0 +1,86 @@
+"""The contract between fsck, why and stats and the index: to look at everything, at leisure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from registry_wsgi.names import Digest, Name
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRow:
+    """A blob as its row has it."""
+
+    digest: Digest
+    size: int
+    doomed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Something that a manifest needs and its repository has not. ``kind``: blob or child."""
+
+    repository: Name
+    manifest: Digest
+    needed: Digest
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """One reason why something is kept. ``why``: tag, layer, child, subject, upload, lease."""
+
+    repository: Name
+    why: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """How much there is. Logical bytes count a blob once for each repository that serves it."""
+
+    repositories: int
+    tags: int
+    manifests: int
+    blobs: int
+    uploads: int
+    doomed: int
+    stored_bytes: int
+    logical_bytes: int
+    manifest_bytes: int
+
+
+class Inspection(Protocol):
+    """Reads of the whole index, and the repairs that are safe."""
+
+    def integrity(self) -> list[str]:
+        """What the index finds wrong with itself."""
+        ...
+
+    def blobs(self) -> Iterator[BlobRow]:
+        """Every blob row."""
+        ...
+
+    def blob(self, digest: Digest) -> BlobRow | None:
+        """One blob row, as it is now."""
+        ...
+
+    def missing(self) -> Iterator[Missing]:
+        """Every need of a manifest that its repository cannot serve."""
+        ...
+
+    def manifests(self) -> Iterator[tuple[Name, Digest, bytes]]:
+        """Every manifest with its bytes."""
+        ...
+
+    def drop_blob(self, digest: Digest) -> None:
+        """Forget a live row whose file is gone, so that the next push brings it back."""
+        ...
+
+    def keepers(self, digest: Digest) -> Iterator[Keeper]:
+        """Everything that keeps a blob or manifest."""
+        ...
+
+    def statistics(self) -> Statistics:
+        """How much there is."""
+        ...

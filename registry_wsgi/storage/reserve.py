@@ -1,0 +1,53 @@
+"""Room kept back, so that a full disk still has some to get empty with.
+
+Deleting and collecting need a little space in the index's log. When the disk is full the reserve
+is given up for them; uploads are refused until it could be put back.
+"""
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from registry_wsgi.errors import StorageFault
+from registry_wsgi.storage.fsops import FileOps
+
+NAME: Final = "reserve"
+MOST: Final = 16 << 20
+SHARE: Final = 50
+"""The reserve is this part of the file system, at most ``MOST`` bytes."""
+
+
+class Reserve:
+    """A file of nothing."""
+
+    def __init__(self, data: Path, ops: FileOps) -> None:
+        self._path = data / NAME
+        self._ops = ops
+        self._present = False
+
+    def ensure(self) -> None:
+        """Put the reserve in place; raises StorageFault (full) when it does not fit."""
+        if self._present and self._path.exists():
+            return
+        found = os.statvfs(self._path.parent)
+        size = min(MOST, found.f_blocks * found.f_frsize // SHARE)
+        if not self._path.exists():
+            try:
+                self._ops.allocate(self._path, size)
+            except OSError as error:
+                raise StorageFault("the disk is full", str(self._path), error) from error
+        self._present = True
+
+    def require(self, size: int) -> None:
+        """Raise StorageFault (full) unless ``size`` bytes fit beside the reserve."""
+        self.ensure()
+        found = os.statvfs(self._path.parent)
+        if size and found.f_bavail * found.f_frsize < size:
+            cause = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise StorageFault("the disk has no room for it", str(self._path.parent), cause)
+
+    def release(self) -> bool:
+        """Give the room up; ``False`` if it was given up before."""
+        self._present = False
+        return self._ops.unlink(self._path)
