@@ -119,3 +119,29 @@ CREATE TABLE clock (
     boot_age_ms INTEGER NOT NULL,
     gc_age_ms   INTEGER NOT NULL DEFAULT 0
 );
+
+-- Accounts of the users back end; password_hash is werkzeug.security's (scrypt).
+CREATE TABLE users (
+    name          TEXT PRIMARY KEY,
+    password_hash TEXT NOT NULL,
+    created_at    TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Who is in which group, whatever back end knows the name.
+CREATE TABLE memberships (
+    group_name TEXT NOT NULL,
+    user_name  TEXT NOT NULL,
+    PRIMARY KEY (user_name, group_name)
+) WITHOUT ROWID;
+
+-- Machine tokens; the secret's SHA-256 is kept, never the secret. repositories and actions are
+-- JSON lists: what the token may do.
+CREATE TABLE tokens (
+    name         TEXT PRIMARY KEY,
+    secret_hash  BLOB NOT NULL,
+    repositories TEXT NOT NULL,
+    actions      TEXT NOT NULL,
+    created_at   TEXT NOT NULL,
+    expires_at   TEXT,
+    last_used_at TEXT
+) WITHOUT ROWID;

@@ -7,6 +7,7 @@ travel. They are strings, so that they go into messages, JSON and SQL as they ar
 import hashlib
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, Self
 
 from registry_wsgi.errors import (
@@ -26,6 +27,7 @@ _ECHO_LIMIT: Final = 300
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_PATTERN: Final = re.compile(r"[a-z0-9._/*-]{1,255}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 _ALGORITHM_BY_SIZE: Final = {32: "sha256", 64: "sha512"}
@@ -119,6 +121,31 @@ class Digest(_Parsed):
     def pack(self) -> bytes:
         """The hash alone, 32 or 64 bytes."""
         return bytes.fromhex(self[7:])
+
+
+class Pattern(str):
+    """Which repositories a rule is about: ``*`` within one component, ``**`` across components.
+
+    ``team/**`` is everything below ``team``, ``**`` is everything.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def maybe(cls, text: str) -> Self | None:
+        """Check ``text``, ``None`` when no repository could ever match it."""
+        return cls(text) if _PATTERN.fullmatch(text) else None
+
+    def matches(self, name: str) -> bool:
+        """Whether a repository of this name is meant."""
+        return _compiled(self).fullmatch(name) is not None
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*|\*)", pattern)
+    wild = {"**": ".*", "*": "[^/]*"}
+    return re.compile("".join(wild.get(part, re.escape(part)) for part in parts))
 
 
 Reference = Tag | Digest

@@ -5,14 +5,25 @@ workers start; ``build`` makes the objects, whose files and connections are open
 after every fork.
 """
 
+import importlib
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from registry_wsgi.auth.base import OpenAccess
-from registry_wsgi.config import Config, load
+from registry_wsgi.auth.base import Access, Authenticator
+from registry_wsgi.auth.bearer import BearerTokens
+from registry_wsgi.auth.guard import Guard
+from registry_wsgi.auth.machines import MachineTokens
+from registry_wsgi.auth.open import OpenAccess
+from registry_wsgi.auth.passwords import PasswordChecker
+from registry_wsgi.auth.proxy import ProxyBackend
+from registry_wsgi.auth.rules import rules_of
+from registry_wsgi.auth.throttle import Throttle
+from registry_wsgi.auth.users import UsersBackend
+from registry_wsgi.config import Config, ConfigError, load
 from registry_wsgi.server.background import Background
 from registry_wsgi.server.bodies import BODY_ERRORS
 from registry_wsgi.server.entry import Entry
@@ -25,6 +36,7 @@ from registry_wsgi.services.listings import ListingService
 from registry_wsgi.services.manifests import ManifestService
 from registry_wsgi.services.uploads import UploadService
 from registry_wsgi.storage import secrets
+from registry_wsgi.storage.accounts import Accounts
 from registry_wsgi.storage.disk import DiskStore
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.latch import Latch
@@ -85,6 +97,13 @@ def open_storage(config: Config) -> Storage:
     return Storage(data, SqliteIndex(database, clock), store, clock, keys, latch, collecting)
 
 
+def rotate_secret(config: Config, keep: int) -> int:
+    """Add a new signing key and keep the ``keep`` newest; returns how many older stay valid."""
+    data = open_storage(config).data
+    lock = FileLock(data / "locks" / "write")
+    return secrets.rotate(data / secrets.NAME, lock, FileOps(), keep)
+
+
 def build_collector(
     config: Config, storage: Storage, pause: Callable[[str], None] = no_pause
 ) -> CollectorService:
@@ -139,6 +158,47 @@ def start(config: Config) -> list[Finding]:
     return found
 
 
+def build_access(config: Config, storage: Storage, locator: Locator) -> Access:
+    """Who may do what; raises ConfigError for a back end that cannot be."""
+    auth, accounts = config.auth, storage.index.accounts
+    if not auth.backends:
+        return OpenAccess()
+    authenticators: list[Authenticator] = [MachineTokens(accounts, storage.clock.now)]
+    for name in auth.backends:
+        if name == "users":
+            authenticators.append(UsersBackend(accounts, PasswordChecker(now=time.monotonic)))
+        elif name == "htpasswd":
+            authenticators.append(load_htpasswd(auth.htpasswd_file, accounts))
+    peers = Locator("", "auto", auth.proxy_peers)
+    proxy = ProxyBackend(auth.proxy_header, peers.trusts, accounts)
+    return Guard(
+        authenticators,
+        rules_of((rule.repositories, rule.users, rule.actions) for rule in config.access),
+        BearerTokens(storage.keys, auth.service, storage.clock.age, auth.token_seconds),
+        Throttle(time.monotonic),
+        locator.trusted_base,
+        storage.clock.now,
+        auth.service,
+        proxy if "proxy" in auth.backends else None,
+    )
+
+
+def load_htpasswd(path: str, accounts: Accounts) -> Authenticator:
+    """The htpasswd back end, an extra; raises ConfigError for what keeps it from working."""
+    try:
+        module = importlib.import_module("registry_wsgi.auth.htpasswd")
+    except ImportError as error:
+        raise ConfigError(
+            "auth.backends: htpasswd needs an extra: pip install 'registry_wsgi[htpasswd]'"
+        ) from error
+    checker = PasswordChecker(module.verify, now=time.monotonic)
+    try:
+        backend: Authenticator = module.HtpasswdBackend(Path(path), accounts, checker)
+    except (OSError, UnicodeDecodeError, module.HtpasswdError) as error:
+        raise ConfigError(f"auth.htpasswd_file = {path!r}: {error}") from error
+    return backend
+
+
 def build_app(config: Config, storage: Storage) -> App:
     """The WSGI application over a ready data directory."""
     index, store, clock = storage.index, storage.store, storage.clock
@@ -147,16 +207,20 @@ def build_app(config: Config, storage: Storage) -> App:
     def leasing() -> bool:
         return writing and not storage.latch.is_set()
 
+    locator = Locator(
+        config.server.external_url,
+        config.server.location,
+        config.server.trusted_proxies,
+        config.server.bind,
+    )
     context = Context(
         blobs=BlobService(index, store, clock, leasing=leasing),
         uploads=UploadService(index, store, clock, config.limits.blob_size),
         manifests=ManifestService(index, config.manifests.sparse_indexes, leasing=leasing),
         listings=ListingService(index),
         health=HealthService(index, store, storage.latch.is_set, writing),
-        access=OpenAccess(),
-        locator=Locator(
-            config.server.external_url, config.server.location, config.server.trusted_proxies
-        ),
+        access=build_access(config, storage, locator),
+        locator=locator,
         state=StateSigner(storage.keys),
         page_size=config.limits.page_size,
         deleting=config.delete.enabled,

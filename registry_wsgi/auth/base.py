@@ -5,28 +5,69 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from registry_wsgi.names import Name
-from registry_wsgi.storage.base import EVERYTHING, Visible
+from registry_wsgi.storage.base import Visible
+
+Environ = Mapping[str, Any]
+
+BASE: str = "base"
+"""The action of asking whether there is a registry: whoever is recognised may."""
+
+CATALOG: str = "catalog"
+"""The action of listing repositories, as far as the caller may pull from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a machine token brings along: these actions in these repositories."""
+
+    repositories: tuple[str, ...]
+    actions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who asks; the name is empty for anonymous callers."""
+    """Somebody who asks; the name is empty for anonymous callers.
+
+    ``fingerprint`` changes with the credential. ``grant`` is of a machine token, which no rule
+    has to name. ``scope`` is of a bearer token: (type, name, action) triples, ``None`` where the
+    credential itself was sent.
+    """
 
     name: str = ""
+    groups: frozenset[str] = frozenset()
+    kind: str = "anonymous"
+    fingerprint: str = ""
+    grant: Grant | None = None
+    scope: frozenset[tuple[str, str, str]] | None = None
 
 
 ANONYMOUS = Principal()
 
 
+class Authenticator(Protocol):
+    """A sign-in back end that checks names and passwords."""
+
+    def check(self, name: str, password: str) -> Principal | None:
+        """The principal whose password this is; an unknown name takes as long as a known one."""
+        ...
+
+    def find(self, name: str) -> Principal | None:
+        """The principal of this name as it is now, for a bearer token given out before."""
+        ...
+
+
 class Access(Protocol):
     """Decides, for every route, in one place."""
 
-    def identify(self, environ: Mapping[str, Any]) -> Principal:
-        """Who sends this request; raises RegistryError (UNAUTHORIZED) for wrong credentials."""
+    def identify(self, environ: Environ) -> Principal:
+        """Who sends this request.
+
+        Raises RegistryError: UNAUTHORIZED for wrong credentials, TOOMANYREQUESTS for too many.
+        """
         ...
 
     def authorize(
-        self, environ: Mapping[str, Any], principal: Principal, action: str, repository: Name | None
+        self, environ: Environ, principal: Principal, action: str, repository: Name | None
     ) -> None:
         """Return when the caller may; raises RegistryError (UNAUTHORIZED or DENIED).
 
@@ -43,23 +84,29 @@ class Access(Protocol):
         """Which repositories listings and anonymous mounts may reveal to the caller."""
         ...
 
+    def issue(self, environ: Environ, request: "TokenRequest") -> "IssuedToken":
+        """A bearer token for what was asked and may be given, perhaps nothing.
 
-class OpenAccess:
-    """Everybody may do everything: no sign-in back end is set."""
+        Raises RegistryError: as ``identify``; ROUTE_UNKNOWN where nobody signs in.
+        """
+        ...
 
-    def identify(self, environ: Mapping[str, Any]) -> Principal:  # noqa: ARG002 - the contract's
-        """Nobody signs in."""
-        return ANONYMOUS
 
-    def authorize(
-        self, environ: Mapping[str, Any], principal: Principal, action: str, repository: Name | None
-    ) -> None:
-        """Everybody may."""
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """What a client asks of the token endpoint. ``name`` and ``password`` are of a form, if any."""
 
-    def may(self, principal: Principal, action: str, repository: Name) -> bool:  # noqa: ARG002 - as above
-        """Everybody may."""
-        return True
+    scopes: tuple[str, ...]
+    service: str = ""
+    name: str | None = None
+    password: str | None = None
 
-    def visible(self, principal: Principal) -> Visible:  # noqa: ARG002 - as above
-        """Everything."""
-        return EVERYTHING
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A bearer token, its life in seconds, when it was made (RFC 3339) and what it is for."""
+
+    token: str
+    expires_in: int
+    issued_at: str
+    scope: str

@@ -8,6 +8,10 @@ from typing import Any
 from registry_wsgi.config import Config
 
 
+class CommandError(Exception):
+    """Something the operator asked for that cannot be; the message says why."""
+
+
 def _no_flags(options: argparse.Namespace) -> Mapping[str, Any]:  # noqa: ARG001 - the form of a hook
     return {}
 

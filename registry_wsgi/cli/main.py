@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from registry_wsgi.cli import delete, gc, inspect, serve
+from registry_wsgi.cli import access, accounts, delete, gc, inspect, serve
 from registry_wsgi.cli.common import Command
 from registry_wsgi.config import ConfigError, load
 from registry_wsgi.errors import RegistryError, StorageFault
@@ -18,6 +18,12 @@ COMMANDS: tuple[Command, ...] = (
     inspect.FSCK,
     inspect.WHY,
     delete.COMMAND,
+    accounts.USER_COMMAND,
+    accounts.GROUP_COMMAND,
+    accounts.TOKEN_COMMAND,
+    access.ACCESS,
+    access.AUDIT,
+    access.SECRET,
     inspect.STATS,
 )
 

@@ -1,6 +1,7 @@
 """``serve``."""
 
 import argparse
+import ipaddress
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, Final
 from werkzeug.serving import run_simple
 
 from registry_wsgi.cli.common import Command
-from registry_wsgi.config import Config
+from registry_wsgi.config import Config, ConfigError
 from registry_wsgi.server import serve
 from registry_wsgi.version import VERSION
 from registry_wsgi.wiring import create_app, start
@@ -39,7 +40,27 @@ def _flags(options: argparse.Namespace) -> Mapping[str, Any]:
     return {name: given[flag] for flag, name in _SETTINGS.items() if given[flag] is not None}
 
 
+def _refuse_open_network(config: Config) -> None:
+    """Raise ConfigError when everybody on the network could do everything."""
+    host, _, _ = config.server.bind.rpartition(":")
+    local = config.server.bind.startswith("unix:") or is_loopback(host.strip("[]"))
+    if not (local or config.auth.backends or config.auth.open_to_network):
+        raise ConfigError(
+            f"server.bind = {config.server.bind!r} lets the whole network push and delete: set "
+            "auth.backends, or auth.open_to_network = true if that is what you want"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _run(options: argparse.Namespace, config: Config) -> int:
+    _refuse_open_network(config)
     for problem in start(config):
         print(f"writes stay refused after a disk error: {problem.what} {problem.message}")
     app = create_app(config)

@@ -50,6 +50,31 @@ class Statistics:
     manifest_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that was changed. ``action``: push, move or delete."""
+
+    at: str
+    action: str
+    repository: str
+    tag: str | None
+    digest: Digest | None
+    previous: Digest | None
+    actor: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events; ``None`` is any. ``since`` is RFC 3339, compared as text."""
+
+    repository: str | None = None
+    tag: str | None = None
+    actor: str | None = None
+    action: str | None = None
+    since: str | None = None
+
+
 class Inspection(Protocol):
     """Reads of the whole index, and the repairs that are safe."""
 
@@ -79,6 +104,10 @@ class Inspection(Protocol):
 
     def keepers(self, digest: Digest) -> Iterator[Keeper]:
         """Everything that keeps a blob or manifest."""
+        ...
+
+    def events(self, chosen: EventFilter, limit: int) -> list[Event]:
+        """The newest ``limit`` events that are meant, oldest first."""
         ...
 
     def statistics(self) -> Statistics:

@@ -39,3 +39,15 @@ def read(path: Path) -> list[bytes]:
     if not keys or min(map(len, keys)) < KEY_SIZE:
         raise StorageFault("the secret has no key, or a short one: restore or remove it", str(path))
     return keys
+
+
+def rotate(path: Path, lock: FileLock, ops: FileOps, keep: int) -> int:
+    """Add a new key, which signs from the next start on, and keep the ``keep`` newest before it.
+
+    Returns how many older keys stay valid. Raises StorageFault as ``read`` does.
+    """
+    with lock.held():
+        keys = read(path)
+        kept = keys[len(keys) - keep :] if keep < len(keys) else keys
+        ops.write_new(path, b"\n".join([*kept, new_key()]) + b"\n")
+    return len(kept)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from werkzeug.exceptions import MethodNotAllowed, NotFound
@@ -24,7 +25,7 @@ from registry_wsgi.web.bodies import StreamBody, drain
 from registry_wsgi.web.context import Context
 from registry_wsgi.web.request import Environ, Request
 from registry_wsgi.web.responses import Response, StartResponse, empty, error, send
-from registry_wsgi.web.routes import Route, build_map
+from registry_wsgi.web.routes import REDIRECTED, Route, build_map
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -60,6 +61,10 @@ class App:
             response = error(RegistryError(INTERNAL))
         if response.status >= 400 and request is not None:  # noqa: PLR2004 - the 4xx and 5xx
             drain(request.body)
+        if response.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            # > The origin server MUST generate an Allow header field in a 405 response containing a
+            # > list of the target resource's currently supported methods.       (RFC 9110, 15.5.6)
+            response.headers.append(("Allow", self._allowed(environ)))
         if (request_id := environ.get("HTTP_X_REQUEST_ID")) is not None:
             response.headers.append(("X-Request-Id", request_id))
         return send(response, environ, start_response)
@@ -67,18 +72,19 @@ class App:
     def _handle(self, request: Request) -> Response:
         path = _path(request.environ)
         try:
+            # Werkzeug takes any number of slashes at the start for one.
+            if not path.startswith("/") or path.startswith("//"):
+                raise NotFound
             route, values = self._routes.match(path, request.method)
         except RequestRedirect:
-            return empty(301, ("Location", f"{path}/"))
+            return empty(301, ("Location", REDIRECTED))
         except NotFound:
             raise RegistryError(ROUTE_UNKNOWN, path[:300]) from None
         except MethodNotAllowed:
-            raise self._not_allowed(request, path, "method") from None
-        return self._dispatch(request, route, values, path)
+            raise _not_allowed(request, "method") from None
+        return self._dispatch(request, route, values)
 
-    def _dispatch(
-        self, request: Request, route: Route, values: Mapping[str, Any], path: str
-    ) -> Response:
+    def _dispatch(self, request: Request, route: Route, values: Mapping[str, Any]) -> Response:
         context = self._context
         repository: Name | None = None
         if "name" in values:
@@ -88,29 +94,34 @@ class App:
             context.access.authorize(request.environ, request.principal, route.action, repository)
         if request.method not in _READING:
             if context.read_only:
-                raise self._not_allowed(request, path, "the registry is read-only")
+                raise _not_allowed(request, "the registry is read-only")
             context.health.require_writable()
         if route.action == "delete" and not context.deleting:
-            raise self._not_allowed(request, path, "deleting is turned off")
+            raise _not_allowed(request, "deleting is turned off")
         rest = {key: value for key, value in values.items() if key != "name"}
         return route.handler(context, request, **rest)
 
-    def _not_allowed(self, request: Request, path: str, why: str) -> RegistryError:
-        # > The origin server MUST generate an Allow header field in a 405 response containing a
-        # > list of the target resource's currently supported methods.       (RFC 9110, 15.5.6)
-        methods = set(self._routes.allowed_methods(path))
+    def _allowed(self, environ: Environ) -> str:
+        """The methods that this path has for now, but for the one just refused."""
+        path = _path(environ)
+        methods = set(self._routes.allowed_methods(path)) - {environ["REQUEST_METHOD"]}
         if self._context.read_only:
             methods &= _READING
-        if not self._context.deleting and "/blobs/uploads/" not in path:
-            methods.discard("DELETE")
-        allow = (("Allow", ", ".join(sorted(methods))),)
-        return RegistryError(UNSUPPORTED, {"method": request.method, "why": why}, headers=allow)
+        elif "DELETE" in methods and not self._context.deleting:
+            route, _ = self._routes.match(path, "DELETE")
+            if route.action == "delete":
+                methods.discard("DELETE")
+        return ", ".join(sorted(methods))
 
     @staticmethod
     def _storage_failure(fault: StorageFault) -> RegistryError:
         LOG.error("storage: %s (%s): %s", fault.reason, fault.path, fault.cause)
         row = STORAGE_FULL if fault.full else UNAVAILABLE
         return RegistryError(row, fault.reason, headers=RETRY_AFTER)
+
+
+def _not_allowed(request: Request, why: str) -> RegistryError:
+    return RegistryError(UNSUPPORTED, {"method": request.method, "why": why})
 
 
 def _path(environ: Environ) -> str:

@@ -12,15 +12,21 @@ FORWARDED_VARIABLES: Final = (
 )
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_LOOPBACK_HOST: Final = re.compile(
+    r"(?:localhost|127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[::1\])(?::[0-9]{1,5})?"
+)
 _SCHEMES: Final = frozenset({"http", "https"})
 
 
 class Locator:
     """Makes URLs of this registry, from the settings and, where they allow it, the request."""
 
-    def __init__(self, external_url: str, mode: str, trusted_proxies: Iterable[str]) -> None:
+    def __init__(
+        self, external_url: str, mode: str, trusted_proxies: Iterable[str], bind: str = ""
+    ) -> None:
         self._external = external_url.rstrip("/")
         self._mode = mode
+        self._bind = bind
         self._networks = [ipaddress.ip_network(entry, strict=False) for entry in trusted_proxies]
 
     def url(self, environ: Mapping[str, Any], path: str) -> str:
@@ -39,6 +45,21 @@ class Locator:
             if self._mode == "auto":
                 return ""
         return _joined(environ["wsgi.url_scheme"], environ.get("HTTP_HOST", ""))
+
+    def trusted_base(self, environ: Mapping[str, Any]) -> str:
+        """The same for where credentials are sent: never by an untrusted word, else empty.
+
+        Without ``external_url`` and proxy that is only a loopback client's name for this machine.
+        """
+        if self._external:
+            return self._external
+        if any(variable in environ for variable in FORWARDED_VARIABLES):
+            return self._forwarded(environ) if self.trusts(environ) else ""
+        host = environ.get("HTTP_HOST", "")
+        own = host == self._bind or _LOOPBACK_HOST.fullmatch(host) is not None
+        if own and self._bind and _is_loopback(environ.get("REMOTE_ADDR", "")):
+            return _joined(environ["wsgi.url_scheme"], host)
+        return ""
 
     def trusts(self, environ: Mapping[str, Any]) -> bool:
         """Whether the peer is a trusted proxy; the peer of a unix socket, without address, is."""
@@ -65,6 +86,13 @@ class Locator:
         return _joined(
             (scheme or environ["wsgi.url_scheme"]).lower(), host or environ.get("HTTP_HOST", "")
         )
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _joined(scheme: str, host: str) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 
 from werkzeug.routing import BaseConverter, Map, Rule
 
-from registry_wsgi.web import blobs, listings, manifests, system, uploads
+from registry_wsgi.web import blobs, listings, manifests, system, token, uploads
 from registry_wsgi.web.responses import Response
 
 Handler = Callable[..., Response]
@@ -26,13 +26,16 @@ class Route:
     source: str = ""
 
 
+REDIRECTED: Final = "/v2/"
+"""The one path that is redirected to, from where only the slash at its end is missing."""
+
 _BLOB: Final = "/v2/<name:name>/blobs/<digest>"
 _UPLOADS: Final = "/v2/<name:name>/blobs/uploads/"
 _UPLOAD: Final = "/v2/<name:name>/blobs/uploads/<uuid>"
 _MANIFEST: Final = "/v2/<name:name>/manifests/<reference>"
 
 ROUTES: Final = (
-    Route("GET", "/v2/", system.base, "", "end-1"),
+    Route("GET", REDIRECTED, system.base, "", "end-1"),
     Route("HEAD", _BLOB, blobs.head, "pull", "end-2"),
     Route("GET", _BLOB, blobs.get, "pull", "end-2"),
     Route("HEAD", _MANIFEST, manifests.head, "pull", "end-3"),
@@ -50,6 +53,8 @@ ROUTES: Final = (
     Route("GET", _UPLOAD, uploads.status, "push", "end-13"),
     Route("DELETE", _UPLOAD, uploads.cancel, "push", "end-14"),
     Route("GET", "/v2/_catalog", listings.catalog, "catalog"),
+    Route("GET", "/token", token.get, ""),
+    Route("POST", "/token", token.post, ""),
     Route("GET", "/healthz", system.healthz, ""),
     Route("GET", "/readyz", system.readyz, ""),
 )
@@ -65,7 +70,16 @@ class NameConverter(BaseConverter):
 def build_map() -> Map:
     """Werkzeug's map of the rows."""
     return Map(
-        [Rule(route.rule, methods=[route.method], endpoint=route) for route in ROUTES],
+        [
+            # A redirected POST would be followed by a GET: without its slash it is served as well.
+            Rule(
+                route.rule,
+                methods=[route.method],
+                endpoint=route,
+                strict_slashes=route.rule != _UPLOADS,
+            )
+            for route in ROUTES
+        ],
         converters={"name": NameConverter},
         merge_slashes=False,
         redirect_defaults=False,

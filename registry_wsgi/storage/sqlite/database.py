@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault
+from registry_wsgi.names import Pattern
 from registry_wsgi.storage.locks import RETRY_AFTER, FileLock
 
 LOG: Final = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
             check_same_thread=False,
             cached_statements=256,
         )
+        connection.create_function("visible", 2, _visible, deterministic=True)
         for name, value, expected in _SETTINGS:
             connection.execute(f"PRAGMA {name} = {value}")
             row = connection.execute(f"PRAGMA {name}").fetchone()
@@ -73,6 +75,11 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise StorageFault("the index cannot be opened", str(path), error) from error
     return connection
+
+
+def _visible(name: str, pattern: str) -> bool:
+    """The SQL function that tells whether a rule's pattern means a repository."""
+    return Pattern(pattern).matches(name)
 
 
 class _Task:

@@ -8,6 +8,7 @@ from registry_wsgi.errors import StorageFault
 from registry_wsgi.storage.base import Clock
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.locks import FileLock
+from registry_wsgi.storage.sqlite.accounts import SqliteAccounts
 from registry_wsgi.storage.sqlite.blobs import SqliteBlobs
 from registry_wsgi.storage.sqlite.collect import SqliteCollection
 from registry_wsgi.storage.sqlite.database import Database, connect
@@ -72,6 +73,7 @@ class SqliteIndex:
         self.uploads = SqliteUploads(database, clock)
         self.collection = SqliteCollection(database, clock)
         self.inspection = SqliteInspection(database)
+        self.accounts = SqliteAccounts(database)
 
     def keep_age(self) -> None:
         """Save the accumulated uptime, unless it was saved within the last few minutes."""

@@ -2,10 +2,18 @@
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, Final
 
 from registry_wsgi.names import Digest, Name
-from registry_wsgi.storage.inspecting import BlobRow, Keeper, Missing, Statistics
+from registry_wsgi.storage.inspecting import (
+    BlobRow,
+    Event,
+    EventFilter,
+    Keeper,
+    Missing,
+    Statistics,
+)
 from registry_wsgi.storage.sqlite.changes import KIND_BLOB, KIND_CHILD
 from registry_wsgi.storage.sqlite.database import Database
 
@@ -152,7 +160,27 @@ class SqliteInspection:
             named = Digest.unpack(by) if isinstance(by, bytes) else str(by)
             yield Keeper(Name(name), why, named)
 
+    def events(self, chosen: EventFilter, limit: int) -> list[Event]:
+        """The newest events that are meant, oldest first."""
+        given = {name: value for name, value in asdict(chosen).items() if value is not None}
+        conditions = [f"{name} = :{name}" for name in given if name != "since"]
+        if chosen.since is not None:
+            conditions.append("at >= :since")
+        where = " AND ".join(conditions) or "1"
+        statement = f"""SELECT at, action, repository, tag, digest, previous, actor, address
+                        FROM events WHERE {where} ORDER BY id DESC LIMIT :limit"""  # noqa: S608 - names, not values
+        with self._database.reading() as connection:
+            rows = connection.execute(statement, {**given, "limit": limit}).fetchall()
+        return [_event(row) for row in reversed(rows)]
+
     def statistics(self) -> Statistics:
         """How much there is."""
         with self._database.reading() as connection:
             return Statistics(*connection.execute(_STATISTICS).fetchone())
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    at, action, repository, tag, digest, previous, actor, address = row
+    new = Digest.unpack(digest) if digest is not None else None
+    old = Digest.unpack(previous) if previous is not None else None
+    return Event(at, action, repository, tag, new, old, actor, address)

@@ -7,7 +7,31 @@ from typing import Final
 
 from registry_wsgi.errors import StorageFault
 
-MIGRATIONS: Final[dict[int, str]] = {}
+MIGRATIONS: Final[dict[int, str]] = {
+    2: """
+        CREATE TABLE users (
+            name          TEXT PRIMARY KEY,
+            password_hash TEXT NOT NULL,
+            created_at    TEXT NOT NULL
+        ) WITHOUT ROWID;
+
+        CREATE TABLE memberships (
+            group_name TEXT NOT NULL,
+            user_name  TEXT NOT NULL,
+            PRIMARY KEY (user_name, group_name)
+        ) WITHOUT ROWID;
+
+        CREATE TABLE tokens (
+            name         TEXT PRIMARY KEY,
+            secret_hash  BLOB NOT NULL,
+            repositories TEXT NOT NULL,
+            actions      TEXT NOT NULL,
+            created_at   TEXT NOT NULL,
+            expires_at   TEXT,
+            last_used_at TEXT
+        ) WITHOUT ROWID;
+    """,
+}
 """SQL that leads to a version from the one before; ``schema.sql`` is the sum of all."""
 
 VERSION: Final = 1 + len(MIGRATIONS)

@@ -1,0 +1,27 @@
+"""The ``proxy`` back end: a user name that nginx vouches for, in a header."""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from registry_wsgi.auth.base import Environ, Principal
+from registry_wsgi.storage.accounts import Accounts
+
+USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+"""A user name, of any back end: without commas, which join repeated headers, and colons."""
+
+
+class ProxyBackend:
+    """Believes the header of peers that ``trusts`` accepts, and of nobody else."""
+
+    def __init__(self, header: str, trusts: Callable[[Environ], bool], accounts: Accounts) -> None:
+        self._variable = "HTTP_" + header.upper().replace("-", "_")
+        self._trusts = trusts
+        self._accounts = accounts
+
+    def identify(self, environ: Environ) -> Principal | None:
+        """The user that a trusted peer names; an empty header is nobody."""
+        name = environ.get(self._variable, "")
+        if not name or not self._trusts(environ) or not USER.fullmatch(name):
+            return None
+        return Principal(name, self._accounts.groups(name), "proxy")

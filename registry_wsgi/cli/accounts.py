@@ -1,0 +1,169 @@
+"""``user``, ``group`` and ``token``: who may sign in."""
+
+import argparse
+import getpass
+import json
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+
+from registry_wsgi.auth.machines import hash_of, new_secret
+from registry_wsgi.auth.passwords import PASSWORD_LIMIT, make_hash
+from registry_wsgi.auth.proxy import USER
+from registry_wsgi.cli.common import Command, CommandError
+from registry_wsgi.config import Config
+from registry_wsgi.names import Pattern
+from registry_wsgi.settings import ACTIONS
+from registry_wsgi.storage.accounts import Account, Accounts, MachineToken
+from registry_wsgi.wiring import open_storage
+
+_EXPIRY = re.compile(r"([0-9]{1,5})([dhm])")
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _user_name(text: str) -> str:
+    if not USER.fullmatch(text):
+        raise CommandError(f"{text!r} is no user name: letters, digits and . _ @ + - only")
+    return text
+
+
+def _password(options: argparse.Namespace) -> str:
+    """From standard input, or a prompt on a terminal; never from the command line."""
+    if options.password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Again: ") != password:
+            raise CommandError("the two passwords differ")
+    if not 1 <= len(password) <= PASSWORD_LIMIT or "\0" in password:
+        raise CommandError(f"a password has 1 to {PASSWORD_LIMIT} characters")
+    return password
+
+
+def _user_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("verb", choices=("add", "passwd", "remove", "list"))
+    parser.add_argument("name", nargs="?", help="of the user")
+    parser.add_argument("--password-stdin", action="store_true", help="read it from standard input")
+    parser.add_argument("--group", action="append", default=[], help="add to this group, too")
+    parser.add_argument("--json", action="store_true", help="list as JSON")
+
+
+def _user(options: argparse.Namespace, config: Config) -> int:
+    accounts = open_storage(config).index.accounts
+    if options.verb == "list":
+        _list_users(accounts, as_json=options.json)
+        return 0
+    name = _user_name(options.name or "")
+    if options.verb == "remove":
+        if not accounts.remove_account(name):
+            raise CommandError(f"there is no user {name!r}")
+        return 0
+    account = Account(name, make_hash(_password(options)), _now())
+    new = options.verb == "add"
+    if not accounts.put_account(account, new=new):
+        raise CommandError(f"there is a user {name!r} already" if new else f"no user {name!r}")
+    for group in options.group:
+        accounts.join(_user_name(group), name)
+    return 0
+
+
+def _list_users(accounts: Accounts, *, as_json: bool) -> None:
+    for account in accounts.accounts():
+        groups = sorted(accounts.groups(account.name))
+        if as_json:
+            row = {"name": account.name, "groups": groups, "created_at": account.created_at}
+            print(json.dumps(row))
+        else:
+            print(f"{account.name}\t{','.join(groups) or '-'}\t{account.created_at}")
+
+
+def _group_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("verb", choices=("add", "remove", "list"))
+    parser.add_argument("group", nargs="?", help="its name, without @")
+    parser.add_argument("names", nargs="*", metavar="USER", help="of any back end")
+
+
+def _group(options: argparse.Namespace, config: Config) -> int:
+    accounts = open_storage(config).index.accounts
+    if options.verb == "list":
+        for group, name in accounts.memberships():
+            print(f"{group}\t{name}")
+        return 0
+    group = _user_name((options.group or "").removeprefix("@"))
+    for name in options.names:
+        if options.verb == "add":
+            accounts.join(group, _user_name(name))
+        elif not accounts.leave(group, name):
+            raise CommandError(f"{name!r} is not in {group!r}")
+    return 0
+
+
+def _token_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("verb", choices=("create", "list", "revoke"))
+    parser.add_argument("name", nargs="?", help="of the token; the user name of docker login")
+    parser.add_argument("--repositories", default="**", help="patterns, such as 'team/*,base/**'")
+    parser.add_argument("--actions", default="pull", help=f"of {','.join(ACTIONS)} (pull)")
+    parser.add_argument("--expires", metavar="90d", help="after so many d, h or m (never)")
+    parser.add_argument("--json", action="store_true", help="list as JSON")
+
+
+def _token(options: argparse.Namespace, config: Config) -> int:
+    accounts = open_storage(config).index.accounts
+    if options.verb == "list":
+        for token in accounts.tokens():
+            print(_token_line(token, as_json=options.json))
+        return 0
+    name = _user_name(options.name or "")
+    if options.verb == "revoke":
+        if not accounts.remove_token(name):
+            raise CommandError(f"there is no token {name!r}")
+        print(f"revoked {name}; it is refused from the next request on", file=sys.stderr)
+        return 0
+    secret = new_secret()
+    if not accounts.add_token(_new_token(options, name, secret)):
+        raise CommandError(f"there is a token {name!r} already: revoke it, or name this otherwise")
+    print(f"token {name}, shown this once; docker login -u {name}", file=sys.stderr)
+    print(secret)
+    return 0
+
+
+def _new_token(options: argparse.Namespace, name: str, secret: str) -> MachineToken:
+    patterns = tuple(part.strip() for part in options.repositories.split(","))
+    actions = tuple(part.strip() for part in options.actions.split(","))
+    for pattern in patterns:
+        if Pattern.maybe(pattern) is None:
+            raise CommandError(f"{pattern!r} is no pattern of repositories")
+    for action in actions:
+        if action not in ACTIONS:
+            raise CommandError(f"{action!r} is none of {', '.join(ACTIONS)}")
+    return MachineToken(name, hash_of(secret), patterns, actions, _now(), _expiry(options.expires))
+
+
+def _expiry(text: str | None) -> str | None:
+    if text is None:
+        return None
+    match = _EXPIRY.fullmatch(text)
+    if match is None:
+        raise CommandError(f"--expires takes 90d, 12h or 30m, not {text!r}")
+    life = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return (datetime.now(UTC) + life).isoformat(timespec="seconds")
+
+
+def _token_line(token: MachineToken, *, as_json: bool) -> str:
+    row = {
+        "name": token.name,
+        "repositories": ",".join(token.repositories),
+        "actions": ",".join(token.actions),
+        "expires_at": token.expires_at or "never",
+        "last_used_at": token.last_used_at or "never",
+    }
+    return json.dumps(row) if as_json else "\t".join(row.values())
+
+
+USER_COMMAND = Command("user", "accounts of the users back end", _user_arguments, _user)
+GROUP_COMMAND = Command("group", "who is in which group", _group_arguments, _group)
+TOKEN_COMMAND = Command("token", "credentials for machines", _token_arguments, _token)

@@ -1,0 +1,69 @@
+"""The OCI conformance suite, run as a program against a server of its own.
+
+The suite is ``github.com/opencontainers/distribution-spec/conformance``. Its binary is what the
+environment variable ``CONFORMANCE`` names, else ``conformance`` in ``.tools/bin`` or on PATH.
+"""
+
+import os
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from support.counts import Counts
+from support.programs import require, run
+from support.server import RunningServer, ServerFactory
+
+PACKAGE = "github.com/opencontainers/distribution-spec/conformance"
+OPTIONAL = (
+    "OCI_API_BLOBS_DIGEST_HEADER",
+    "OCI_API_BLOBS_UPLOAD_CANCEL",
+    "OCI_API_MANIFESTS_DIGEST_HEADER",
+    "OCI_API_MANIFESTS_TAG_PARAM",
+)
+FEWEST_PASSED = 900
+LINES, WIDTH = 40, 400
+
+
+def suite() -> str:
+    """The path of the suite's binary."""
+    return os.environ.get("CONFORMANCE") or require("conformance", PACKAGE)
+
+
+def run_suite(version: str, registry: RunningServer, results: Path) -> str:
+    """Run the suite with every optional API on; the first lines of its log,
+    each of which names a test that failed and tells why.
+    """
+    environment = {
+        "OCI_VERSION": version,
+        "OCI_REGISTRY": registry.host,
+        "OCI_TLS": "disabled",
+        "OCI_RESULTS_DIR": str(results),
+        **dict.fromkeys(OPTIONAL, "true"),
+    }
+    done = run([suite()], environment=environment, cwd=results.parent, expect=None, seconds=600)
+    return "\n".join(line[:WIDTH] for line in done.stderr.splitlines()[:LINES])
+
+
+def read_counts(report: Path) -> dict[str, int]:
+    """The suite's totals, which count its groups of tests as well as its tests.
+
+    Its exit code doesn't do: it is 0 when the suite could not start.
+    """
+    totals = next(ET.parse(report).getroot().iter("testsuite"))  # noqa: S314 - the suite's own file
+    names = ("failures", "errors", "skipped", "disabled")
+    failed, errors, skipped, disabled = (int(totals.get(name, "0")) for name in names)
+    passed = int(totals.get("tests", "0")) - failed - errors - skipped - disabled
+    return {"passed": passed, "failed": failed, "skipped": skipped, "errors": errors}
+
+
+@pytest.mark.parametrize("version", ["1.1", "dev"])
+def test_the_server_conforms(
+    version: str, fresh_registry: ServerFactory, tmp_path: Path, counts: Counts
+) -> None:
+    """Every test of the suite passes and none is skipped, with all optional APIs on."""
+    log = run_suite(version, fresh_registry(), tmp_path / "results")
+    found = read_counts(tmp_path / "results" / "junit.xml")
+    counts(f"conformance-{version}", **found)
+
+    assert {**found, "passed": 0} == {"passed": 0, "failed": 0, "skipped": 0, "errors": 0}, log
+    assert found["passed"] > FEWEST_PASSED
