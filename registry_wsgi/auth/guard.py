@@ -52,20 +52,21 @@ class Guard:
 
     def identify(self, environ: Environ) -> Principal:
         """Who sends this request; raises RegistryError (UNAUTHORIZED, TOOMANYREQUESTS)."""
+        principal = self._recognise(environ)
+        if principal is None:
+            raise self._unauthorized(environ, error="invalid_token")
+        return principal
+
+    def _recognise(self, environ: Environ) -> Principal | None:
+        """The caller; anonymous without credentials, ``None`` for wrong ones."""
         header = environ.get("HTTP_AUTHORIZATION")
         if header is None:
             vouched = self.proxy.identify(environ) if self.proxy else None
             return vouched or ANONYMOUS
         kind, _, value = header.partition(" ")
         if kind.lower() == "bearer":
-            principal = self._by_bearer(value.strip())
-        elif kind.lower() == "basic":
-            principal = self._by_basic(environ, value.strip())
-        else:
-            principal = None
-        if principal is None:
-            raise self._unauthorized(environ, error="invalid_token" if kind == "Bearer" else "")
-        return principal
+            return self._by_bearer(value.strip())
+        return self._by_basic(environ, value.strip()) if kind.lower() == "basic" else None
 
     def _by_bearer(self, token: str) -> Principal | None:
         claimed = self.bearer.read(token)
@@ -145,10 +146,10 @@ class Guard:
         """A token for what may be done of what was asked; granting less is no error."""
         if request.name is not None:
             principal = self._sign_in(environ, request.name, request.password or "")
-            if principal is None:
-                raise self._unauthorized(environ, basic=True)
         else:
-            principal = self.identify(environ)
+            principal = self._recognise(environ)
+        if principal is None:
+            raise self._unauthorized(environ, basic=True)
         granted = [self._granted(principal, scope) for scope in parse_scopes(request.scopes)]
         scopes = [scope for scope in granted if scope[2]]
         return IssuedToken(

@@ -20,10 +20,9 @@ from registry_wsgi.errors import (
     StorageFault,
 )
 from registry_wsgi.names import Name
-from registry_wsgi.services.uploads import Body
 from registry_wsgi.web.bodies import StreamBody, drain
 from registry_wsgi.web.context import Context
-from registry_wsgi.web.request import Environ, Request
+from registry_wsgi.web.request import Environ, Request, RequestBody
 from registry_wsgi.web.responses import Response, StartResponse, empty, error, send
 from registry_wsgi.web.routes import REDIRECTED, Route, build_map
 
@@ -33,7 +32,7 @@ _READING: Final = frozenset({"GET", "HEAD"})
 
 RETRY_AFTER: Final = (("Retry-After", "5"),)
 
-BodyReader = Callable[[Environ], Body]
+BodyReader = Callable[[Environ], RequestBody]
 
 
 class App:
@@ -92,7 +91,7 @@ class App:
         if route.action:
             request.principal = context.access.identify(request.environ)
             context.access.authorize(request.environ, request.principal, route.action, repository)
-        if request.method not in _READING:
+        if route.action and request.method not in _READING:
             if context.read_only:
                 raise _not_allowed(request, "the registry is read-only")
             context.health.require_writable()

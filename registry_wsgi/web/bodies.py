@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from registry_wsgi.errors import CODING_UNSUPPORTED, BodyCut, RegistryError
 from registry_wsgi.services.uploads import Body
-from registry_wsgi.web.request import Environ
+from registry_wsgi.web.request import Environ, RequestBody
 
 BLOCK: Final = 1 << 20
 """Bytes read at once."""
@@ -36,6 +36,9 @@ class StreamBody:
         self._stream: Any = environ["wsgi.input"]
         self._errors = errors
         self._read = 0
+
+    def discarding(self) -> None:
+        """How long a read waits is the server's affair."""
 
     def blocks(self) -> Iterator[memoryview]:
         """The bytes; raises BodyCut when the client goes away or its framing is broken."""
@@ -67,10 +70,11 @@ def read_all(body: Body, limit: int) -> bytes | None:
     return b"".join(parts)
 
 
-def drain(body: Body) -> None:
+def drain(body: RequestBody) -> None:
     """Read what is left of a refused body, within bounds."""
     if body.length == 0:
         return
+    body.discarding()
     deadline = time.monotonic() + DRAIN_SECONDS
     size = 0
     try:

@@ -1,7 +1,7 @@
 """A request as the handlers see it: nothing is parsed before it is asked for."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from registry_wsgi.auth.base import ANONYMOUS, Principal
@@ -15,13 +15,21 @@ Environ = dict[str, Any]
 _NO_NAME = Name("")
 
 
+class RequestBody(Body, Protocol):
+    """A body that can be told of its refusal."""
+
+    def discarding(self) -> None:
+        """What is left will be read to be thrown away: it is not worth waiting for."""
+        ...
+
+
 @dataclass(slots=True)
 class Request:
     """One request. ``name`` and ``principal`` are set before a handler runs."""
 
     environ: Environ
     method: str
-    body: Body
+    body: RequestBody
     name: Name = _NO_NAME
     principal: Principal = ANONYMOUS
     _query: dict[str, list[str]] | None = field(default=None, init=False)

@@ -35,7 +35,7 @@ _UPLOAD: Final = "/v2/<name:name>/blobs/uploads/<uuid>"
 _MANIFEST: Final = "/v2/<name:name>/manifests/<reference>"
 
 ROUTES: Final = (
-    Route("GET", REDIRECTED, system.base, "", "end-1"),
+    Route("GET", REDIRECTED, system.base, "base", "end-1"),
     Route("HEAD", _BLOB, blobs.head, "pull", "end-2"),
     Route("GET", _BLOB, blobs.get, "pull", "end-2"),
     Route("HEAD", _MANIFEST, manifests.head, "pull", "end-3"),
