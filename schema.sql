@@ -71,8 +71,9 @@ CREATE TABLE tags (
 ) WITHOUT ROWID;
 CREATE INDEX tags_by_manifest ON tags (manifest_id);
 
--- Append-only: who changed what, written in the transaction of the change.
--- action: push, move (a tag to another digest), delete.
+-- Append-only: who changed what, written in the transaction of the change, and the outbox that
+-- notifications are sent from. action: push, move (a tag to another digest), delete, pull (only
+-- where notifications ask for it). media_type and size are of the manifest.
 CREATE TABLE events (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     at         TEXT NOT NULL,
@@ -82,7 +83,10 @@ CREATE TABLE events (
     digest     BLOB,
     previous   BLOB,
     actor      TEXT NOT NULL,
-    address    TEXT NOT NULL
+    address    TEXT NOT NULL,
+    media_type TEXT NOT NULL DEFAULT '',
+    size       INTEGER NOT NULL DEFAULT 0,
+    request_id TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX events_by_repository ON events (repository, tag, id);
 
@@ -144,4 +148,21 @@ CREATE TABLE tokens (
     created_at   TEXT NOT NULL,
     expires_at   TEXT,
     last_used_at TEXT
+) WITHOUT ROWID;
+
+-- What gc gave back, a row a finished run.
+CREATE TABLE gc_runs (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    at      TEXT NOT NULL,
+    removed INTEGER NOT NULL,
+    freed   INTEGER NOT NULL
+);
+
+-- How far each endpoint was notified, and when it is tried again after a failure.
+CREATE TABLE deliveries (
+    endpoint   TEXT PRIMARY KEY,
+    last_event INTEGER NOT NULL,
+    failures   INTEGER NOT NULL,
+    next_age   INTEGER NOT NULL,
+    problem    TEXT NOT NULL
 ) WITHOUT ROWID;

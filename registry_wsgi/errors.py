@@ -68,6 +68,13 @@ class BodyCut(Exception):  # noqa: N818 - what happened to the request, not a fa
     """A request's body ended before its announced end, or its framing is broken."""
 
 
+class WouldWait(BaseException):
+    """A thread that must not wait was asked to: another one has to do all of it.
+
+    No error, and raised before anything was done, so it passes every handler of errors.
+    """
+
+
 # > The `code` field MUST be one of the following:        (OCI distribution spec, code-1..14)
 # The rows below with a 5xx status are outside that table, which binds 4xx answers only.
 BLOB_UNKNOWN: Final = ErrorRow("BLOB_UNKNOWN", 404, "blob unknown to registry", "code-1")
@@ -117,6 +124,9 @@ NAME_UNKNOWN: Final = ErrorRow(
 )
 SIZE_INVALID: Final = ErrorRow(
     "SIZE_INVALID", 400, "provided length did not match content length", "code-10"
+)
+LENGTH_MALFORMED: Final = ErrorRow(
+    "SIZE_INVALID", 400, "Content-Length is not a length", "code-10, RFC 9110 8.6"
 )
 MANIFEST_TOO_LARGE: Final = ErrorRow(
     "SIZE_INVALID", 413, "manifest larger than this registry accepts", "code-10, end-7"

@@ -60,6 +60,13 @@ def _backends(value: tuple[str, ...]) -> str | None:
     return "names a back end twice" if len(set(value)) != len(value) else None
 
 
+def _endpoints(value: tuple[str, ...]) -> str | None:
+    for entry in value:
+        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s#]*)?", entry):
+            return f"{entry!r} is not http://HOST/PATH or https://HOST/PATH without credentials"
+    return "names an endpoint twice" if len(set(value)) != len(value) else None
+
+
 def _service(value: str) -> str | None:
     return None if re.fullmatch(r"[A-Za-z0-9._:/-]{1,255}", value) else "must be a plain word"
 
@@ -97,6 +104,9 @@ class Server:
     keyfile: str = _row("", "PEM private key of certfile")
     body_timeout: int = _row(
         60, "seconds an upload may be silent before its connection is given up", _at_least(1)
+    )
+    fast: bool = _row(
+        True, "false: no way around gunicorn's own reading and writing, where it is a known release"
     )
 
 
@@ -182,6 +192,43 @@ class Auth:
 
 
 @dataclass(frozen=True, slots=True)
+class Log:
+    """``[log]``: one line a request, on standard error."""
+
+    requests: bool = _row(True, "write a line for each answered request")
+    format: str = _row("text", "text or json", _one_of("text", "json"))
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """``[metrics]``: Prometheus, with the metrics extra."""
+
+    enabled: str = _row(
+        "auto",
+        "serve /metrics: auto (with the metrics extra), on, off",
+        _one_of("auto", "on", "off"),
+    )
+    peers: tuple[str, ...] = _row(
+        (), "addresses or networks that may read it besides loopback and trusted_proxies", _networks
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Notifications:
+    """``[notifications]``: webhooks for what changes."""
+
+    endpoints: tuple[str, ...] = _row((), "URLs that each event is posted to, in order", _endpoints)
+    format: str = _row(
+        "distribution",
+        "distribution (its events envelope) or cloudevents",
+        _one_of("distribution", "cloudevents"),
+    )
+    secret_file: str = _row("", "file with the key of the HMAC-SHA256 that signs each post")
+    pulls: bool = _row(False, "notify of pulls, too: every manifest GET is written down then")
+    timeout: int = _row(10, "seconds an endpoint may take", _at_least(1))
+
+
+@dataclass(frozen=True, slots=True)
 class AccessRule:
     """One ``[[access]]``: these users may do these actions in these repositories."""
 
@@ -201,6 +248,9 @@ class Config:
     manifests: Manifests = Manifests()
     gc: Gc = Gc()
     auth: Auth = Auth()
+    log: Log = Log()
+    metrics: Metrics = Metrics()
+    notifications: Notifications = Notifications()
     access: tuple[AccessRule, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 

@@ -5,27 +5,16 @@ workers start; ``build`` makes the objects, whose files and connections are open
 after every fork.
 """
 
-import importlib
 import os
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from registry_wsgi.auth.base import Access, Authenticator
-from registry_wsgi.auth.bearer import BearerTokens
-from registry_wsgi.auth.guard import Guard
-from registry_wsgi.auth.machines import MachineTokens
-from registry_wsgi.auth.open import OpenAccess
-from registry_wsgi.auth.passwords import PasswordChecker
-from registry_wsgi.auth.proxy import ProxyBackend
-from registry_wsgi.auth.rules import rules_of
-from registry_wsgi.auth.throttle import Throttle
-from registry_wsgi.auth.users import UsersBackend
-from registry_wsgi.config import Config, ConfigError, load
+from registry_wsgi.config import Config, load
+from registry_wsgi.observing import together
 from registry_wsgi.server.background import Background
-from registry_wsgi.server.bodies import BODY_ERRORS
+from registry_wsgi.server.bodies import BODY_ERRORS, BodyReader
 from registry_wsgi.server.entry import Entry
 from registry_wsgi.services.blobs import BlobService
 from registry_wsgi.services.fsck import Finding, FsckService
@@ -36,7 +25,6 @@ from registry_wsgi.services.listings import ListingService
 from registry_wsgi.services.manifests import ManifestService
 from registry_wsgi.services.uploads import UploadService
 from registry_wsgi.storage import secrets
-from registry_wsgi.storage.accounts import Accounts
 from registry_wsgi.storage.disk import DiskStore
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.latch import Latch
@@ -47,11 +35,19 @@ from registry_wsgi.storage.sqlite import index as sqlite_index
 from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.index import SqliteIndex
 from registry_wsgi.storage.uptime import UptimeClock
+from registry_wsgi.watching.sharing import forget
 from registry_wsgi.web.app import App
 from registry_wsgi.web.bodies import StreamBody
 from registry_wsgi.web.context import Context
 from registry_wsgi.web.location import Locator
 from registry_wsgi.web.state import StateSigner
+from registry_wsgi.wiring_access import build_access
+from registry_wsgi.wiring_watching import (
+    METRICS_DIRECTORY,
+    build_metrics,
+    build_notifier,
+    build_request_log,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +145,7 @@ def start(config: Config) -> list[Finding]:
     Returns the problems that keep writes refused. Raises StorageFault.
     """
     storage = open_storage(config)
+    forget(storage.data / METRICS_DIRECTORY)
     if not storage.latch.is_set():
         return []
     found = [finding for finding in build_fsck(storage, deep=True).run() if not finding.note]
@@ -156,47 +153,6 @@ def start(config: Config) -> list[Finding]:
         storage.latch.clear()
     storage.index.database.close()
     return found
-
-
-def build_access(config: Config, storage: Storage, locator: Locator) -> Access:
-    """Who may do what; raises ConfigError for a back end that cannot be."""
-    auth, accounts = config.auth, storage.index.accounts
-    if not auth.backends:
-        return OpenAccess()
-    authenticators: list[Authenticator] = [MachineTokens(accounts, storage.clock.now)]
-    for name in auth.backends:
-        if name == "users":
-            authenticators.append(UsersBackend(accounts, PasswordChecker(now=time.monotonic)))
-        elif name == "htpasswd":
-            authenticators.append(load_htpasswd(auth.htpasswd_file, accounts))
-    peers = Locator("", "auto", auth.proxy_peers)
-    proxy = ProxyBackend(auth.proxy_header, peers.trusts, accounts)
-    return Guard(
-        authenticators,
-        rules_of((rule.repositories, rule.users, rule.actions) for rule in config.access),
-        BearerTokens(storage.keys, auth.service, storage.clock.age, auth.token_seconds),
-        Throttle(time.monotonic),
-        locator.trusted_base,
-        storage.clock.now,
-        auth.service,
-        proxy if "proxy" in auth.backends else None,
-    )
-
-
-def load_htpasswd(path: str, accounts: Accounts) -> Authenticator:
-    """The htpasswd back end, an extra; raises ConfigError for what keeps it from working."""
-    try:
-        module = importlib.import_module("registry_wsgi.auth.htpasswd")
-    except ImportError as error:
-        raise ConfigError(
-            "auth.backends: htpasswd needs an extra: pip install 'registry_wsgi[htpasswd]'"
-        ) from error
-    checker = PasswordChecker(module.verify, now=time.monotonic)
-    try:
-        backend: Authenticator = module.HtpasswdBackend(Path(path), accounts, checker)
-    except (OSError, UnicodeDecodeError, module.HtpasswdError) as error:
-        raise ConfigError(f"auth.htpasswd_file = {path!r}: {error}") from error
-    return backend
 
 
 def build_app(config: Config, storage: Storage) -> App:
@@ -213,20 +169,32 @@ def build_app(config: Config, storage: Storage) -> App:
         config.server.trusted_proxies,
         config.server.bind,
     )
+    metrics = build_metrics(config, storage.data, index.inspection, store, storage.latch.is_set)
     context = Context(
         blobs=BlobService(index, store, clock, leasing=leasing),
         uploads=UploadService(index, store, clock, config.limits.blob_size),
-        manifests=ManifestService(index, config.manifests.sparse_indexes, leasing=leasing),
+        manifests=ManifestService(
+            index, config.manifests.sparse_indexes, leasing, config.notifications.pulls
+        ),
         listings=ListingService(index),
         health=HealthService(index, store, storage.latch.is_set, writing),
-        access=build_access(config, storage, locator),
+        access=build_access(config, index.accounts, clock, storage.keys, locator),
         locator=locator,
         state=StateSigner(storage.keys),
+        metrics=metrics.render if metrics else None,
+        metrics_peers=Locator("", "auto", (*config.server.trusted_proxies, *config.metrics.peers)),
         page_size=config.limits.page_size,
         deleting=config.delete.enabled,
         read_only=config.server.read_only,
     )
-    return App(context, partial(StreamBody, errors=BODY_ERRORS))
+    read_body = BodyReader(
+        partial(StreamBody, errors=BODY_ERRORS),
+        config.server.threads,
+        config.server.body_timeout,
+        fast=config.server.fast,
+    )
+    observers = build_request_log(config) + ([metrics] if metrics else [])
+    return App(context, read_body, together(observers))
 
 
 def create_app(config: Config | None = None) -> Entry:
@@ -239,5 +207,8 @@ def create_app(config: Config | None = None) -> Entry:
         path = environment.pop("REGISTRY_WSGI_CONFIG", None)
         config = load(Path(path) if path else None, environment)
     storage = open_storage(config)
-    background = Background(build_housekeeper(config, storage).tick)
+    background = [Background("housekeeping", build_housekeeper(config, storage).tick, 60.0)]
+    notifier = build_notifier(config, storage.data, storage.index.outbox, storage.clock)
+    if notifier is not None:
+        background.append(Background("notifications", notifier.tick, 1.0))
     return Entry(build_app(config, storage), background)

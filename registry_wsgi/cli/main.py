@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from registry_wsgi.cli import access, accounts, delete, gc, inspect, serve
+from registry_wsgi.cli import access, accounts, delete, events, gc, inspect, serve
 from registry_wsgi.cli.common import Command
 from registry_wsgi.config import ConfigError, load
 from registry_wsgi.errors import RegistryError, StorageFault
@@ -24,6 +24,7 @@ COMMANDS: tuple[Command, ...] = (
     access.ACCESS,
     access.AUDIT,
     access.SECRET,
+    events.COMMAND,
     inspect.STATS,
 )
 

@@ -1,7 +1,6 @@
 """A thread for housekeeping in each worker process, started after the fork."""
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -12,18 +11,16 @@ LOG: Final = logging.getLogger(__name__)
 
 
 class Background:
-    """Calls ``tick`` every ``interval`` seconds, in every process that starts it."""
+    """Calls ``tick`` every ``interval`` seconds."""
 
-    def __init__(self, tick: Callable[[], None], interval: float = 60.0) -> None:
+    def __init__(self, name: str, tick: Callable[[], None], interval: float) -> None:
+        self._name = name
         self._tick = tick
         self._interval = interval
-        self._pid = 0
 
     def start(self) -> None:
-        """Start the thread unless this process has it."""
-        if self._pid != os.getpid():
-            self._pid = os.getpid()
-            threading.Thread(target=self._run, name="housekeeping", daemon=True).start()
+        """Start the thread, after the fork."""
+        threading.Thread(target=self._run, name=self._name, daemon=True).start()
 
     def _run(self) -> None:
         never = threading.Event()
@@ -31,5 +28,5 @@ class Background:
             try:
                 self._tick()
             except (StorageFault, RegistryError) as error:
-                LOG.warning("housekeeping: %s", error)
+                LOG.warning("%s: %s", self._name, error)
             never.wait(self._interval)

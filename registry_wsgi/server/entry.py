@@ -1,6 +1,7 @@
 """The application's outermost layer, whichever gunicorn worker and settings serve it."""
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gunicorn.http.wsgi import Response
@@ -21,13 +22,21 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
 class Entry:
     """The application as a server calls it: quiet under gunicorn, and keeping house."""
 
-    def __init__(self, app: WsgiApp, background: Background) -> None:
+    def __init__(self, app: WsgiApp, background: Sequence[Background]) -> None:
         self._app = app
-        self.background = background
+        self._background = background
+        self._pid = 0
+
+    def start(self) -> None:
+        """Start what runs beside requests, once in each process, after the fork."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            for task in self._background:
+                task.start()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request."""
-        self.background.start()
+        self.start()
         response = getattr(start_response, "__self__", None)
         if type(response) is Response:
             response.__class__ = QuietResponse

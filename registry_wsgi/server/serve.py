@@ -54,7 +54,7 @@ class Serve(BaseApplication):  # type: ignore[misc] # gunicorn has no types
         return self._app
 
     def _post_worker_init(self, worker: Any) -> None:  # noqa: ARG002 - gunicorn's hook
-        self._app.background.start()
+        self._app.start()
 
 
 def run(app: Entry, config: Config) -> None:

@@ -1,7 +1,9 @@
 """Serving blobs."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, Final
 
 from registry_wsgi.errors import BLOB_UNKNOWN, RegistryError, StorageFault
@@ -10,8 +12,22 @@ from registry_wsgi.storage.base import Blob, BlobStore, Clock, Index
 
 __all__ = ["LEASE_INTERVAL", "Blob", "BlobService"]
 
+LOG: Final = logging.getLogger(__name__)
+
 LEASE_INTERVAL: Final = 500
 """Milliseconds for which a lease is not written again; gc adds them to any grace above 0."""
+
+
+def leased(lease: Callable[[], bool]) -> bool:
+    """What ``lease`` says; a full or failing disk keeps no client from pulling.
+
+    Integrity does not rest on leases: a manifest is only accepted with all it needs.
+    """
+    try:
+        return lease()
+    except StorageFault as fault:
+        LOG.warning("a lease was not kept: %s: %s", fault.reason, fault.cause)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +47,7 @@ class BlobService:
         blob = self.find(repository, digest)
         stale = self.leasing() and self.clock.age() - blob.seen_age >= LEASE_INTERVAL
         # gc may have doomed it since: then it is not there, and the client uploads it.
-        if stale and not self.index.blobs.lease(repository, digest):
+        if stale and not leased(partial(self.index.blobs.lease, repository, digest)):
             raise RegistryError(BLOB_UNKNOWN, digest)
         return blob
 
@@ -42,13 +58,14 @@ class BlobService:
             raise RegistryError(BLOB_UNKNOWN, digest)
         return blob
 
-    def open(self, blob: Blob) -> BinaryIO:
+    def open(self, repository: Name, blob: Blob) -> BinaryIO:
         """The blob's bytes; raises RegistryError (BLOB_UNKNOWN) when gc was faster.
 
         Raises StorageFault when a live blob has no file, or one of another size.
         """
         content = self.store.open(blob.digest)
         if content is None:
+            self.find(repository, blob.digest)
             raise StorageFault("a live blob has no file: run fsck", blob.digest)
         if content.seek(0, 2) != blob.size:
             content.close()

@@ -5,8 +5,10 @@ under the digest's lock, with its row read anew, before it is reported.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
+from registry_wsgi.errors import RegistryError
 from registry_wsgi.names import Digest, digest_of, new_hash
 from registry_wsgi.storage.base import BlobStore
 from registry_wsgi.storage.collecting import Collection
@@ -67,32 +69,33 @@ class FsckService:
             return "has no file"
         if stored.size != row.size:
             return f"its file has {stored.size} bytes, not {row.size}"
-        if self.deep and self._hash(row.digest) != row.digest:
-            return "its file has other content"
-        return None
+        return self._content_problem(row.digest) if self.deep else None
 
-    def _hash(self, digest: Digest) -> Digest | None:
+    def _content_problem(self, digest: Digest) -> str | None:
         content = self.store.open(digest)
         if content is None:
-            return None
+            return "has no file"
         running = new_hash(digest.algorithm)
-        with content:
-            while block := content.read(READ_SIZE):
-                running.update(block)
-        return digest_of(running)
+        try:
+            with content:
+                while block := content.read(READ_SIZE):
+                    running.update(block)
+        except OSError as error:
+            return f"its file cannot be read: {error.strerror}"
+        return None if digest_of(running) == digest else "its file has other content"
 
     def _report(self, digest: Digest, problem: str) -> Finding:
         """The finding, repaired if asked for; the digest's lock is held.
 
         Without its row the blob is unknown, so the next push of it brings it back.
         """
-        advice = "push an image that has it again, or run fsck --repair and then push"
         if not self.repair:
+            advice = "run fsck --repair, then push an image that has it"
             return Finding(digest, problem, advice)
+        self.inspection.drop_blob(digest)
         repaired = "row dropped"
         if self.store.stored(digest) is not None:
-            repaired = f"moved to {self.store.quarantine(digest)}, row dropped"
-        self.inspection.drop_blob(digest)
+            repaired = f"row dropped, file moved to {self.store.quarantine(digest)}"
         return Finding(digest, problem, "push an image that has it again", repaired=repaired)
 
     def _check_manifests(self) -> Iterator[Finding]:
@@ -122,6 +125,22 @@ class FsckService:
             yield Finding(digest, "stray file; the next gc removes it", note=True, repaired=done)
 
     def _sessions(self) -> Iterator[Finding]:
+        """Sessions are never a problem: a client goes on, or they expire."""
+        for upload in self.inspection.uploads():
+            staged = self.store.staged(upload.uuid)
+            message = f"open session of {upload.repository}, {upload.stored} bytes synced"
+            if staged is None or staged.size < upload.stored:
+                message = f"session of {upload.repository} that lost its bytes; it expires"
+            yield Finding(f"upload {upload.uuid}", message, note=True)
         for uuid in self.store.uploads():
-            kind = "open" if self.collection.has_upload(uuid) else "stray"
-            yield Finding(f"upload {uuid}", f"{kind} upload session", note=True)
+            if not self.collection.has_upload(uuid):
+                done = "removed" if self.repair and self._remove_stray_upload(uuid) else ""
+                message = "staged bytes without a session; the next gc removes them"
+                yield Finding(f"upload {uuid}", message, note=True, repaired=done)
+
+    def _remove_stray_upload(self, uuid: str) -> bool:
+        with suppress(RegistryError), self.store.stage(uuid):  # somebody is just making it
+            if not self.collection.has_upload(uuid):
+                self.store.discard(uuid)
+                return True
+        return False

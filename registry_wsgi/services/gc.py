@@ -87,6 +87,13 @@ class CollectorService:
 
     def run(self) -> Iterator[Removal]:
         """Collect, yielding each removal when it is done."""
+        report = Report()
+        for removal in self._steps():
+            report.add(removal)
+            yield removal
+        self.collection.finish_run(sum(report.counts.values()), report.freed)
+
+    def _steps(self) -> Iterator[Removal]:
         rule = self.rule()
         yield from self._expire_uploads()
         self.pause("uploads")
@@ -101,7 +108,6 @@ class CollectorService:
             yield from self._destroy(doomed)
         self.pause("destroyed")
         yield from self._sweep()
-        self.collection.finish_run()
 
     def plan(self) -> Iterator[Removal]:
         """What ``run`` would remove now; changes nothing."""

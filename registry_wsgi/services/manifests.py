@@ -1,11 +1,14 @@
 """Manifests: checked before they are kept, served byte for byte."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from registry_wsgi.errors import DIGEST_INVALID, MANIFEST_UNKNOWN, RegistryError
+from registry_wsgi.errors import DIGEST_INVALID, MANIFEST_UNKNOWN, RegistryError, StorageFault
 from registry_wsgi.names import Digest, Name, Reference, Tag
 from registry_wsgi.oci import Manifest, parse_manifest
+from registry_wsgi.services.blobs import leased
 from registry_wsgi.storage.base import Actor, Expectation, Index, ManifestPush, StoredManifest
 
 __all__ = ["Actor", "Expectation", "ManifestService", "Put", "StoredManifest"]
@@ -34,6 +37,7 @@ class ManifestService:
     index: Index
     sparse: bool = False
     leasing: Callable[[], bool] = lambda: True
+    noting_pulls: bool = False
 
     def find(self, repository: Name, reference: Reference) -> StoredManifest:
         """The manifest; raises RegistryError (MANIFEST_UNKNOWN)."""
@@ -42,10 +46,20 @@ class ManifestService:
             raise RegistryError(MANIFEST_UNKNOWN, reference)
         return manifest
 
+    def pull(self, repository: Name, reference: Reference, actor: Actor) -> StoredManifest:
+        """The manifest for somebody who takes it, which is noted if that is asked for."""
+        manifest = self.find(repository, reference)
+        if self.noting_pulls and self.leasing():
+            tag = None if isinstance(reference, Digest) else reference
+            with suppress(StorageFault):  # a full disk keeps nobody from pulling
+                self.index.manifests.note_pull(repository, tag, manifest.digest, actor)
+        return manifest
+
     def stat(self, repository: Name, reference: Reference) -> StoredManifest:
         """The manifest, leased: a client that is told it exists may leave it out of a push."""
         manifest = self.find(repository, reference)
-        if self.leasing() and not self.index.manifests.lease(repository, manifest.digest):
+        lease = partial(self.index.manifests.lease, repository, manifest.digest)
+        if self.leasing() and not leased(lease):
             raise RegistryError(MANIFEST_UNKNOWN, reference)
         return manifest
 

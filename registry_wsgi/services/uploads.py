@@ -87,7 +87,7 @@ class UploadService:
         upload = Upload(
             str(uuid.uuid4()), repository, algorithm, 0, None, self.clock.boot_id(), started
         )
-        with self.store.create(upload.uuid), self._freeing_on_failure(upload.uuid):
+        with self.store.create(upload.uuid), self._ending_on_failure(upload.uuid):
             self.index.uploads.open(upload)
         return Progress(upload, 0)
 
@@ -108,7 +108,7 @@ class UploadService:
         Raises RegistryError: BLOB_UPLOAD_UNKNOWN, UPLOAD_BUSY, OutOfOrder, SIZE_INVALID,
         BLOB_TOO_LARGE, UPLOAD_CUT_SHORT (what arrived is kept), STORAGE_FULL (nothing is).
         """
-        with self.store.stage(identifier) as staged, self._freeing_on_failure(identifier):
+        with self.store.stage(identifier) as staged, self._ending_on_failure(identifier):
             progress = self._resume(repository, identifier, staged)
             return self._receive(progress, staged, offset, body, chunk)
 
@@ -128,7 +128,7 @@ class UploadService:
         """
         if self.index.uploads.finished(repository, identifier) == digest:
             return
-        with self.store.stage(identifier) as staged, self._freeing_on_failure(identifier):
+        with self.store.stage(identifier) as staged, self._ending_on_failure(identifier):
             progress = self._resume(repository, identifier, staged)
             progress = self._receive(progress, staged, offset, body, chunk, closing=True)
             if self._digest(progress, staged, digest.algorithm) != digest:
@@ -141,7 +141,7 @@ class UploadService:
         identifier = str(uuid.uuid4())
         self._check_size(body.length or 0)
         try:
-            with self.store.create(identifier) as staged, self._freeing_on_failure(identifier):
+            with self.store.create(identifier) as staged, self._ending_on_failure(identifier):
                 self.store.require_space(body.length or 0)
                 running = new_hash(digest.algorithm)
                 self._copy(body, staged, running)
@@ -158,6 +158,12 @@ class UploadService:
         with self.store.stage(identifier):
             self._find(repository, identifier)
             self._drop(identifier)
+
+    def end_all(self) -> None:
+        """End every session: after a failed sync none of their bytes can be trusted."""
+        for identifier in self.store.uploads():
+            with suppress(RegistryError), self.store.stage(identifier):
+                self._drop(identifier)
 
     def mount(
         self, repository: Name, digest: Digest, source: Name | None, visible: Visible = EVERYTHING
@@ -213,13 +219,14 @@ class UploadService:
             return progress
         running = new_hash(progress.upload.algorithm) if progress.offset == 0 else None
         try:
-            self._copy(body, staged, running)
-            if chunk is not None and staged.size != chunk.last + 1:
-                staged.truncate(progress.offset)
-                raise RegistryError(SIZE_INVALID, "Content-Range is not of the body's length")
+            self._copy(body, staged, running, chunk.last + 1 if chunk else None)
         except BodyCut as cut:
             self._advance(progress, staged, running)
             raise RegistryError(UPLOAD_CUT_SHORT, str(cut)) from cut
+        except RegistryError:
+            # Of what is refused nothing is kept: the session stays where it was.
+            staged.truncate(progress.offset)
+            raise
         return self._advance(progress, staged, running)
 
     @staticmethod
@@ -231,13 +238,18 @@ class UploadService:
         if self.size_limit and size > self.size_limit:
             raise RegistryError(BLOB_TOO_LARGE, {"limit": self.size_limit})
 
-    def _copy(self, body: Body, staged: StagedUpload, running: Any) -> None:
-        """One write and one hash update a block."""
+    def _copy(self, body: Body, staged: StagedUpload, running: Any, end: int | None = None) -> None:
+        """One write and one hash update a block; ``end`` is the size that it has to come to."""
         for block in body.blocks():
-            self._check_size(staged.size + len(block))
+            size = staged.size + len(block)
+            self._check_size(size)
+            if end is not None and size > end:
+                raise RegistryError(SIZE_INVALID, "the body is longer than Content-Range says")
             staged.write(block)
             if running is not None:
                 running.update(block)
+        if end is not None and staged.size < end:
+            raise RegistryError(SIZE_INVALID, "the body is shorter than Content-Range says")
 
     def _advance(self, progress: Progress, staged: StagedUpload, running: Any) -> Progress:
         """Sync what is staged, then commit the row that tells of it."""
@@ -281,14 +293,18 @@ class UploadService:
             self.index.blobs.commit(repository, digest, staged.size, identifier)
 
     @contextmanager
-    def _freeing_on_failure(self, identifier: str) -> Iterator[None]:
-        """A disk too full for the bytes gets them back, and the session is dead."""
+    def _ending_on_failure(self, identifier: str) -> Iterator[None]:
+        """A session that the storage failed is dead, and its bytes are given back.
+
+        Of a file whose sync failed nobody can say what is on the disk, and a later sync may
+        report success for pages that are lost.
+        """
         try:
             yield
         except StorageFault as fault:
+            with suppress(StorageFault, RegistryError):  # if the row stays: it expires
+                self.store.discard(identifier)
+                self.index.uploads.drop(identifier)
             if not fault.full:
                 raise
-            self.store.discard(identifier)
-            with suppress(StorageFault):  # the row may not fit either: it expires
-                self.index.uploads.drop(identifier)
             raise RegistryError(STORAGE_FULL, fault.reason) from fault

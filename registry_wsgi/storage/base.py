@@ -82,6 +82,7 @@ class Actor:
 
     name: str = ""
     address: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,10 @@ class ManifestIndex(Protocol):
 
     def lease(self, repository: Name, digest: Digest) -> bool:
         """As ``BlobIndex.lease``."""
+        ...
+
+    def note_pull(self, repository: Name, tag: Tag | None, digest: Digest, actor: Actor) -> None:
+        """Record a pull for those who want to hear of it; a power cut may undo it."""
         ...
 
     def put(self, push: ManifestPush) -> None:
@@ -323,6 +328,10 @@ class BlobStore(Protocol):
 
     def require_space(self, size: int) -> None:
         """Raise StorageFault (full) unless ``size`` more bytes can be staged."""
+        ...
+
+    def space(self) -> tuple[int, int]:
+        """Bytes that are free, and bytes in all."""
         ...
 
     def lock(self, digest: Digest) -> AbstractContextManager[None]:

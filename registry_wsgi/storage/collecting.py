@@ -91,8 +91,8 @@ class Collection(Protocol):
         """Forget sessions that became blobs before then."""
         ...
 
-    def finish_run(self) -> None:
-        """Forget empty repositories, and note when this run was."""
+    def finish_run(self, removed: int, freed: int) -> None:
+        """Forget empty repositories, and note when this run was and what it gave back (bytes)."""
         ...
 
     def last_run(self) -> int:

@@ -12,6 +12,7 @@
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -31,8 +32,19 @@ WRITEBACK_SIZE: Final = 8 << 20
 """After how many bytes the kernel is asked to start writing an upload to the disk."""
 
 
+_SHARDS: Final = tuple(f"{byte:02x}" for byte in range(256))
+
 BLOCK_SIZE: Final = 512
 """Bytes of a block as stat(2) counts them."""
+
+
+@contextmanager
+def _fault(what: str, path: Path) -> Iterator[None]:
+    """What the kernel refuses in the block is a StorageFault."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFault(what, str(path), error) from error
 
 
 class DiskUpload:
@@ -55,17 +67,16 @@ class DiskUpload:
         return self._size
 
     def truncate(self, size: int) -> None:
-        """Forget what is beyond ``size``."""
-        self._ops.truncate(self.descriptor, size)
+        """Forget what is beyond ``size``; raises StorageFault."""
+        with _fault("upload cannot be truncated", self.path):
+            self._ops.truncate(self.descriptor, size)
         self._size = self._flushed = size
         self._clean = False
 
     def write(self, block: memoryview | bytes) -> None:
         """Append all of ``block``; raises StorageFault."""
-        try:
+        with _fault("upload cannot be written", self.path):
             self._ops.write(self.descriptor, block, self._size)
-        except OSError as error:
-            raise StorageFault("upload cannot be written", str(self.path), error) from error
         self._size += len(block)
         self._clean = False
         if self._size - self._flushed >= WRITEBACK_SIZE:
@@ -83,7 +94,8 @@ class DiskUpload:
         buffer = memoryview(bytearray(READ_SIZE))
         offset = 0
         while offset < self._size:
-            count = os.preadv(self.descriptor, [buffer], offset)
+            with _fault("upload cannot be read", self.path):
+                count = os.preadv(self.descriptor, [buffer], offset)
             if not count:
                 raise StorageFault("staged bytes are missing", str(self.path))
             yield buffer[:count]
@@ -92,26 +104,34 @@ class DiskUpload:
     def publish(self, digest: Digest) -> None:
         """Move the verified bytes into place, over whatever is there: a push repairs."""
         target = self._target(digest)
-        try:
-            self._ops.finish(self.descriptor)
-            self.sync()
+        self.sync()
+        with _fault("blob cannot be published", target):
             self._ops.replace(self.path, target)
-        except OSError as error:
-            raise StorageFault("blob cannot be published", str(target), error) from error
-        self._ops.sync_directory(target.parent)
+            # Not before: a killed process would leave a session that nobody can write to.
+            self._ops.finish(self.descriptor)
+            self._ops.sync_directory(target.parent)
 
 
 def _stored(path: Path) -> StoredFile | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
+    with _fault("file cannot be found out about", path):
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return None
     freed = found.st_blocks * BLOCK_SIZE if found.st_nlink == 1 else 0
     return StoredFile(found.st_size, freed)
 
 
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file still is the one at ``path``."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
 def _names(directory: Path) -> list[str]:
-    with os.scandir(directory) as entries:
+    with _fault("directory cannot be read", directory), os.scandir(directory) as entries:
         return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
 
 
@@ -128,11 +148,10 @@ class DiskStore:
 
     def prepare(self) -> None:
         """Make the directories, before any worker starts; names in them are durable then."""
-        self._ops.make_directory(self._uploads)
+        self._ops.make_directories(self._blobs.parent, [self._blobs.name, self._uploads.name])
+        self._ops.make_directories(self._blobs, ALGORITHMS)
         for algorithm in ALGORITHMS:
-            self._ops.make_directory(self._blobs / algorithm)
-            for byte in range(256):
-                self._ops.make_directory(self._blobs / algorithm / f"{byte:02x}")
+            self._ops.make_directories(self._blobs / algorithm, _SHARDS)
         # A rename is one step only within a file system.
         if self._uploads.stat().st_dev != self._blobs.stat().st_dev:
             raise StorageFault("blobs/ and uploads/ are on different file systems: put them on one")
@@ -149,25 +168,33 @@ class DiskStore:
         """
         path = self._uploads / uuid
         self._reserve.ensure()
+        descriptor = self._create_locked(path)
         try:
-            descriptor = self._ops.create(path)
-        except OSError as error:
-            raise StorageFault("upload cannot be staged", str(path), error) from error
-        try:
-            self._become_writer(path, descriptor)
             self._ops.sync_directory(self._uploads)
             yield DiskUpload(self._ops, path, descriptor, self.path)
         finally:
             os.close(descriptor)
 
+    def _create_locked(self, path: Path) -> int:
+        """A new file of which this process is the writer; raises StorageFault."""
+        while True:
+            with _fault("upload cannot be staged", path):
+                descriptor = self._ops.create(path)
+                # gc may take it for a stray one before it is locked, but not afterwards.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if _is_at(path, descriptor):
+                    return descriptor
+                os.close(descriptor)
+
     @contextmanager
     def stage(self, uuid: str) -> Iterator[DiskUpload]:
         """Become the one writer; raises RegistryError (UPLOAD_UNKNOWN, UPLOAD_BUSY)."""
         path = self._uploads / uuid
-        try:
-            descriptor = self._ops.open(path)
-        except FileNotFoundError:
-            raise RegistryError(UPLOAD_UNKNOWN, uuid) from None
+        with _fault("upload cannot be opened", path):
+            try:
+                descriptor = self._ops.open(path)
+            except FileNotFoundError:
+                raise RegistryError(UPLOAD_UNKNOWN, uuid) from None
         try:
             self._become_writer(path, descriptor)
             yield DiskUpload(self._ops, path, descriptor, self.path)
@@ -183,38 +210,43 @@ class DiskStore:
             raise RegistryError(UPLOAD_BUSY, path.name) from None
         # Between open and flock another writer may have published or removed this very file:
         # writing to it now would change a blob, or nothing.
-        try:
-            named = path.stat()
-        except FileNotFoundError:
-            raise RegistryError(UPLOAD_UNKNOWN, path.name) from None
-        if not os.path.samestat(named, os.fstat(descriptor)):
+        if not _is_at(path, descriptor):
             raise RegistryError(UPLOAD_UNKNOWN, path.name)
 
     def require_space(self, size: int) -> None:
         """Raise StorageFault (full) unless ``size`` more bytes fit beside the reserve."""
         self._reserve.require(size)
 
+    def space(self) -> tuple[int, int]:
+        """Free and all bytes of the file system."""
+        found = os.statvfs(self._uploads)
+        return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
     def lock(self, digest: Digest) -> AbstractContextManager[None]:
         """Keep everybody else from publishing or removing this digest."""
         return self._locks.of(digest.hex).held()
 
     def discard(self, uuid: str) -> None:
-        """Remove a session's staged bytes, if they are there."""
-        self._ops.unlink(self._uploads / uuid)
+        """Remove a session's staged bytes, if they are there; raises StorageFault."""
+        path = self._uploads / uuid
+        with _fault("upload cannot be removed", path):
+            self._ops.unlink(path)
 
     def remove(self, digest: Digest) -> None:
         """Remove a blob's file, if it is there; the caller holds ``lock(digest)``."""
         path = self.path(digest)
-        self._ops.unlink(path)
-        self._ops.sync_directory(path.parent)
+        with _fault("blob cannot be removed", path):
+            self._ops.unlink(path)
+            self._ops.sync_directory(path.parent)
 
     def quarantine(self, digest: Digest) -> Path:
         """Move a blob's file aside for an operator to look at; under ``lock(digest)``."""
-        self._ops.make_directory(self._quarantine)
         source, target = self.path(digest), self._quarantine / f"{digest.algorithm}-{digest.hex}"
-        self._ops.replace(source, target)
-        self._ops.sync_directory(self._quarantine)
-        self._ops.sync_directory(source.parent)
+        with _fault("blob cannot be moved aside", source):
+            self._ops.make_directory(self._quarantine)
+            self._ops.replace(source, target)
+            self._ops.sync_directory(self._quarantine)
+            self._ops.sync_directory(source.parent)
         return target
 
     def stored(self, digest: Digest) -> StoredFile | None:
@@ -228,11 +260,15 @@ class DiskStore:
     def blobs(self) -> Iterator[Digest]:
         """Every file that is named as a blob is, in no order."""
         for algorithm in ALGORITHMS:
-            for shard in sorted((self._blobs / algorithm).iterdir()):
-                for name in _names(shard):
+            for shard in _SHARDS:
+                for name in _names(self._blobs / algorithm / shard):
                     digest = Digest.maybe(f"{algorithm}:{name}")
-                    if digest is not None and digest.hex.startswith(shard.name):
+                    if digest is not None and digest.hex.startswith(shard):
                         yield digest
+
+    def is_empty(self) -> bool:
+        """Whether there is no blob."""
+        return next(self.blobs(), None) is None
 
     def uploads(self) -> Iterator[str]:
         """Every staging file."""
@@ -240,17 +276,17 @@ class DiskStore:
 
     def open(self, digest: Digest) -> BinaryIO | None:
         """The blob for reading, unbuffered; ``None`` if there is no such file."""
-        try:
-            return self.path(digest).open("rb", buffering=0)
-        except FileNotFoundError:
-            return None
+        path = self.path(digest)
+        with _fault("blob cannot be opened", path):
+            try:
+                return path.open("rb", buffering=0)
+            except FileNotFoundError:
+                return None
 
     def ready(self) -> None:
         """Raise StorageFault unless a file can be made and removed."""
-        name = f"ready-{os.getpid()}"
-        try:
-            self._ops.unlink(self._uploads / name)
-            os.close(self._ops.create(self._uploads / name))
-            self._ops.unlink(self._uploads / name)
-        except OSError as error:
-            raise StorageFault("data cannot be written", str(self._uploads), error) from error
+        path = self._uploads / f"ready-{os.getpid()}-{threading.get_ident()}"
+        with _fault("data cannot be written", path.parent):
+            self._ops.unlink(path)
+            os.close(self._ops.create(path))
+            self._ops.unlink(path)

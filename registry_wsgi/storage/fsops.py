@@ -7,7 +7,7 @@ unsynced data lost. No other module opens a file for writing, renames, unlinks o
 import ctypes
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,8 +48,22 @@ class FileOps:
         if path.is_dir():
             return
         self.make_directory(path.parent)
-        path.mkdir(mode=0o700, exist_ok=True)
+        self._make_directory(path)
         self.sync_directory(path.parent)
+
+    def make_directories(self, parent: Path, names: Iterable[str]) -> None:
+        """Create what is missing of these directories in ``parent``, durably.
+
+        Synced even if nothing is: whoever made them may have been killed before it could.
+        """
+        there = {entry.name for entry in parent.iterdir()}
+        for name in names:
+            if name not in there:
+                self._make_directory(parent / name)
+        self.sync_directory(parent)
+
+    def _make_directory(self, path: Path) -> None:
+        path.mkdir(mode=0o700, exist_ok=True)
 
     def create(self, path: Path, mode: int = PRIVATE) -> int:
         """A descriptor for a new file; raises FileExistsError if the name is taken."""
@@ -127,8 +141,12 @@ class FileOps:
             os.close(descriptor)
 
     def write_new(self, path: Path, content: bytes, mode: int = PRIVATE) -> None:
-        """Create a small file with its content, whole and durable or not at all."""
-        staged = path.with_name(f".{path.name}.{os.getpid()}.new")
+        """Create a small file with its content, whole and durable or not at all.
+
+        The caller holds a lock that keeps others from writing the same file. What a killed
+        writer left beside it is replaced.
+        """
+        staged = path.with_name(f".{path.name}.new")
         self.unlink(staged)
         descriptor = self.create(staged, mode)
         try:

@@ -17,6 +17,15 @@ class BlobRow:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadRow:
+    """An upload session as its row has it."""
+
+    uuid: str
+    repository: Name
+    stored: int
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """Something that a manifest needs and its repository has not. ``kind``: blob or child."""
 
@@ -52,7 +61,10 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that was changed. ``action``: push, move or delete."""
+    """Something that was changed, or pulled. ``action``: push, move, delete or pull.
+
+    ``media_type`` and ``size`` are of the manifest; ``previous`` is what a tag was on before.
+    """
 
     at: str
     action: str
@@ -62,6 +74,21 @@ class Event:
     previous: Digest | None
     actor: str
     address: str
+    media_type: str = ""
+    size: int = 0
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What monitoring asks for, cheap to find out; sizes are bytes."""
+
+    index_bytes: int
+    wal_bytes: int
+    uploads: int
+    gc_runs: int
+    gc_freed: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +117,10 @@ class Inspection(Protocol):
         """One blob row, as it is now."""
         ...
 
+    def uploads(self) -> list[UploadRow]:
+        """Every upload session."""
+        ...
+
     def missing(self) -> Iterator[Missing]:
         """Every need of a manifest that its repository cannot serve."""
         ...
@@ -108,6 +139,10 @@ class Inspection(Protocol):
 
     def events(self, chosen: EventFilter, limit: int) -> list[Event]:
         """The newest ``limit`` events that are meant, oldest first."""
+        ...
+
+    def measures(self) -> Measures:
+        """What monitoring asks for."""
         ...
 
     def statistics(self) -> Statistics:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from registry_wsgi.errors import StorageFault
 from registry_wsgi.storage.fsops import FileOps
 
 LOG: Final = logging.getLogger(__name__)
@@ -22,14 +23,17 @@ class Latch:
 
     def set(self) -> None:
         """Refuse writes from now on, in every process."""
+        if self._raised:
+            return  # also when it is syncing the flag that fails
         self._raised = True
         LOG.critical("a sync failed: writes are refused until the registry is started anew")
         try:
             os.close(self._ops.create(self._path))
+            self._ops.sync_directory(self._path.parent)
         except FileExistsError:
             return
-        except OSError as error:
-            LOG.critical("the flag %s cannot be written: %s", self._path, error)
+        except (OSError, StorageFault) as error:
+            LOG.critical("the flag %s cannot be written durably: %s", self._path, error)
 
     def is_set(self) -> bool:
         """Whether writes are refused."""

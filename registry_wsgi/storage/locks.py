@@ -6,11 +6,12 @@ Lock order everywhere: upload session, digest, index writer.
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry_wsgi.errors import UNAVAILABLE, RegistryError
+from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault
 
 RETRY_AFTER = (("Retry-After", "1"),)
 
@@ -20,29 +21,38 @@ class FileLock:
 
     A flock belongs to an open file description, which threads share and forked children inherit:
     so a mutex orders the threads of this process, and each process opens its own description.
+    ``timeout`` is in seconds. With ``queueing`` false it also bounds the wait for other processes,
+    whose order then is chance; otherwise the kernel's queue decides, which is fair.
     """
 
-    def __init__(self, path: Path, *, timeout: float = 30.0) -> None:
+    def __init__(self, path: Path, *, timeout: float = 30.0, queueing: bool = True) -> None:
         self._path = path
         self._timeout = timeout
-        self._reset()
-        os.register_at_fork(after_in_child=self._reset)
-
-    def _reset(self) -> None:
-        self._mutex = threading.Lock()
+        self._queueing = queueing
         self._descriptor = -1
+        self._mutex = threading.Lock()
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        # Closing a copy frees nothing of the parent's; keeping it would hold the lock of a parent
+        # that died.
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+        self._mutex = threading.Lock()
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock; raises RegistryError (UNAVAILABLE) after the timeout, in seconds.
+        """Hold the lock; raises RegistryError (UNAVAILABLE) after the timeout, or StorageFault.
 
-        Only one thread of a process ever waits in the kernel, where the queue is fair; the others
-        wait for it here, and give up.
+        Only one thread of a process ever waits for other processes; the others wait for it here,
+        and give up.
         """
+        deadline = time.monotonic() + self._timeout
         if not self._mutex.acquire(timeout=self._timeout):
-            raise RegistryError(UNAVAILABLE, "the registry is busy", headers=RETRY_AFTER)
+            raise _busy()
         try:
-            fcntl.flock(self._opened(), fcntl.LOCK_EX)
+            self._wait(deadline)
             try:
                 yield
             finally:
@@ -52,18 +62,30 @@ class FileLock:
 
     @contextmanager
     def trying(self) -> Iterator[bool]:
-        """Hold the lock if nobody has it: yields whether it is held."""
-        held = self._mutex.acquire(blocking=False)
+        """Hold the lock if nobody has it: yields whether it is held; raises StorageFault."""
+        if not self._mutex.acquire(blocking=False):
+            yield False
+            return
         try:
-            if held:
-                held = self._flock_at_once()
-                if not held:
-                    self._mutex.release()
-            yield held
+            held = self._flock_at_once()
+            try:
+                yield held
+            finally:
+                if held:
+                    fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         finally:
-            if held:
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-                self._mutex.release()
+            self._mutex.release()
+
+    def _wait(self, deadline: float) -> None:
+        if self._queueing:
+            fcntl.flock(self._opened(), fcntl.LOCK_EX)
+            return
+        pause = 0.001
+        while not self._flock_at_once():
+            if time.monotonic() > deadline:
+                raise _busy()
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
 
     def _flock_at_once(self) -> bool:
         try:
@@ -75,15 +97,22 @@ class FileLock:
     def _opened(self) -> int:
         if self._descriptor < 0:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._descriptor = os.open(self._path, flags, 0o600)
+            try:
+                self._descriptor = os.open(self._path, flags, 0o600)
+            except OSError as error:
+                raise StorageFault("a lock cannot be opened", str(self._path), error) from error
         return self._descriptor
+
+
+def _busy() -> RegistryError:
+    return RegistryError(UNAVAILABLE, "the registry is busy", headers=RETRY_AFTER)
 
 
 class DigestLocks:
     """256 locks, one for each first byte of a digest's hash."""
 
     def __init__(self, directory: Path) -> None:
-        self._locks = [FileLock(directory / f"{byte:02x}") for byte in range(256)]
+        self._locks = [FileLock(directory / f"{byte:02x}", queueing=False) for byte in range(256)]
 
     def of(self, hexadecimal: str) -> FileLock:
         """The lock that the digest with this hash falls under."""

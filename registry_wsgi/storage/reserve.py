@@ -17,6 +17,8 @@ MOST: Final = 16 << 20
 SHARE: Final = 50
 """The reserve is this part of the file system, at most ``MOST`` bytes."""
 
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 
 class Reserve:
     """A file of nothing."""
@@ -30,14 +32,25 @@ class Reserve:
         """Put the reserve in place; raises StorageFault (full) when it does not fit."""
         if self._present and self._path.exists():
             return
-        found = os.statvfs(self._path.parent)
-        size = min(MOST, found.f_blocks * found.f_frsize // SHARE)
-        if not self._path.exists():
-            try:
-                self._ops.allocate(self._path, size)
-            except OSError as error:
-                raise StorageFault("the disk is full", str(self._path), error) from error
+        try:
+            self._put_in_place()
+        except FileExistsError:
+            pass  # another thread or process was faster
+        except OSError as error:
+            raise StorageFault("the disk is full", str(self._path), error) from error
         self._present = True
+
+    def _put_in_place(self) -> None:
+        """Allocate it, also where a killed process left one that is too small."""
+        found = os.statvfs(self._path.parent)
+        size = max(min(MOST, found.f_blocks * found.f_frsize // SHARE), 1)
+        try:
+            if self._path.stat().st_size >= size:
+                return
+            self._ops.unlink(self._path)
+        except FileNotFoundError:
+            pass
+        self._ops.allocate(self._path, size)
 
     def require(self, size: int) -> None:
         """Raise StorageFault (full) unless ``size`` bytes fit beside the reserve."""
@@ -51,3 +64,11 @@ class Reserve:
         """Give the room up; ``False`` if it was given up before."""
         self._present = False
         return self._ops.unlink(self._path)
+
+    def is_exhausted(self) -> bool:
+        """Whether there is no room for the reserve: SQLite calls a used up quota an I/O error."""
+        try:
+            self._put_in_place()
+        except OSError as error:
+            return error.errno in _NO_ROOM
+        return False

@@ -1,11 +1,12 @@
 """The WSGI application: route, authorise, handle, answer; the one place that catches everything."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Any, Final
+from time import perf_counter
+from typing import Any, Final, NamedTuple
 
-from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import MapAdapter, RequestRedirect
 
 from registry_wsgi.errors import (
@@ -20,8 +21,10 @@ from registry_wsgi.errors import (
     StorageFault,
 )
 from registry_wsgi.names import Name
+from registry_wsgi.observing import Observer, nobody
 from registry_wsgi.web.bodies import StreamBody, drain
 from registry_wsgi.web.context import Context
+from registry_wsgi.web.observed import observed
 from registry_wsgi.web.request import Environ, Request, RequestBody
 from registry_wsgi.web.responses import Response, StartResponse, empty, error, send
 from registry_wsgi.web.routes import REDIRECTED, Route, build_map
@@ -35,16 +38,38 @@ RETRY_AFTER: Final = (("Retry-After", "5"),)
 BodyReader = Callable[[Environ], RequestBody]
 
 
-class App:
-    """The registry as a WSGI application. ``read_body`` makes a request's body from its environ."""
+REMEMBERED: Final = 4096
+"""How many paths' routes are remembered, and up to which length, in characters."""
 
-    def __init__(self, context: Context, read_body: BodyReader = StreamBody) -> None:
+REMEMBERED_LENGTH: Final = 400
+
+
+class Matched(NamedTuple):
+    """What a path means: its route, the repository in it, and what else stands in it."""
+
+    route: Route
+    name: Name | None
+    values: dict[str, Any]
+
+
+class App:
+    """The registry as a WSGI application.
+
+    ``read_body`` makes a request's body from its environ; ``observe`` is told of every answer.
+    """
+
+    def __init__(
+        self, context: Context, read_body: BodyReader = StreamBody, observe: Observer = nobody
+    ) -> None:
         self._context = context
         self._read_body = read_body
+        self._observe = observe
         self._routes: MapAdapter = build_map().bind("")
+        self._matched: dict[tuple[str, str], Matched] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
+        started = perf_counter()
         request: Request | None = None
         try:
             request = Request(environ, environ["REQUEST_METHOD"], self._read_body(environ))
@@ -66,28 +91,56 @@ class App:
             response.headers.append(("Allow", self._allowed(environ)))
         if (request_id := environ.get("HTTP_X_REQUEST_ID")) is not None:
             response.headers.append(("X-Request-Id", request_id))
+        if self._observe is not nobody:
+            response = observed(response, environ, request, started, self._observe)
         return send(response, environ, start_response)
 
     def _handle(self, request: Request) -> Response:
         path = _path(request.environ)
         try:
-            # Werkzeug takes any number of slashes at the start for one.
-            if not path.startswith("/") or path.startswith("//"):
-                raise NotFound
-            route, values = self._routes.match(path, request.method)
+            found = self._match(request.method, path)
         except RequestRedirect:
             return empty(301, ("Location", REDIRECTED))
         except NotFound:
             raise RegistryError(ROUTE_UNKNOWN, path[:300]) from None
         except MethodNotAllowed:
             raise _not_allowed(request, "method") from None
-        return self._dispatch(request, route, values)
+        return self._dispatch(request, found)
 
-    def _dispatch(self, request: Request, route: Route, values: Mapping[str, Any]) -> Response:
+    def _match(self, method: str, path: str) -> Matched:
+        """The route of a path and what stands in it; quick routes' are remembered, in bounds.
+
+        Raises werkzeug's NotFound, MethodNotAllowed and RequestRedirect, and RegistryError for a
+        name that is none.
+        """
+        found = self._matched.get((method, path))
+        if found is not None:
+            return found
+        # Werkzeug takes any number of slashes at the start for one.
+        if not path.startswith("/") or path.startswith("//"):
+            raise NotFound
+        route, values = self._routes.match(path, method)
+        name = values.pop("name", None)
+        found = Matched(route, None if name is None else Name.parse(name), values)
+        if route.quick and len(path) <= REMEMBERED_LENGTH:
+            if len(self._matched) >= REMEMBERED:
+                self._matched.clear()
+            self._matched[method, path] = found
+        return found
+
+    def is_quick(self, method: str, path: str) -> bool:
+        """Whether a request without a body is answered out of the index and without waiting."""
+        try:
+            return self._match(method, path).route.quick
+        except (HTTPException, RegistryError):
+            return False
+
+    def _dispatch(self, request: Request, found: Matched) -> Response:
         context = self._context
-        repository: Name | None = None
-        if "name" in values:
-            repository = request.name = Name.parse(values["name"])
+        route, repository, values = found
+        if repository is not None:
+            request.name = repository
+        request.rule, request.action = route.rule, route.action
         if route.action:
             request.principal = context.access.identify(request.environ)
             context.access.authorize(request.environ, request.principal, route.action, repository)
@@ -97,8 +150,7 @@ class App:
             context.health.require_writable()
         if route.action == "delete" and not context.deleting:
             raise _not_allowed(request, "deleting is turned off")
-        rest = {key: value for key, value in values.items() if key != "name"}
-        return route.handler(context, request, **rest)
+        return route.handler(context, request, **values)
 
     def _allowed(self, environ: Environ) -> str:
         """The methods that this path has for now, but for the one just refused."""

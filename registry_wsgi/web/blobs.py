@@ -41,7 +41,7 @@ def get(context: Context, request: Request, digest: str) -> Response:
         return _not_modified(blob)
     wanted, if_range = request.header("HTTP_RANGE"), request.header("HTTP_IF_RANGE")
     span = range_of(wanted, if_range, blob.digest, blob.size)
-    content = context.blobs.open(blob)
+    content = context.blobs.open(request.name, blob)
     if span is None:
         return Response(200, _headers(blob), content, Span(0, blob.size))
     last = span.first + span.length - 1

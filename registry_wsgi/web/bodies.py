@@ -1,10 +1,11 @@
 """The body of a request, read through WSGI and counted."""
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from registry_wsgi.errors import CODING_UNSUPPORTED, BodyCut, RegistryError
+from registry_wsgi.errors import CODING_UNSUPPORTED, LENGTH_MALFORMED, BodyCut, RegistryError
 from registry_wsgi.services.uploads import Body
 from registry_wsgi.web.request import Environ, RequestBody
 
@@ -16,15 +17,20 @@ DRAIN_LIMIT: Final = 16 << 20
 
 DRAIN_SECONDS: Final = 2.0
 
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
+
 
 def announced_length(environ: Environ) -> int | None:
-    """The body's length in bytes, ``None`` when it is chunked; raises RegistryError (501)."""
+    """The body's length in bytes, ``None`` when it is chunked; raises RegistryError (400, 501)."""
     coding = environ.get("HTTP_TRANSFER_ENCODING")
     if coding is not None:
         if coding.strip().lower() != "chunked":
             raise RegistryError(CODING_UNSUPPORTED, coding[:100])
         return None
     text = environ.get("CONTENT_LENGTH") or "0"
+    # > Content-Length = 1*DIGIT       (RFC 9110, 8.6; not every server checks)
+    if not _LENGTH.fullmatch(text):
+        raise RegistryError(LENGTH_MALFORMED, text[:100])
     return int(text)
 
 
@@ -35,15 +41,15 @@ class StreamBody:
         self.length = announced_length(environ)
         self._stream: Any = environ["wsgi.input"]
         self._errors = errors
-        self._read = 0
+        self.received = 0
 
     def discarding(self) -> None:
         """How long a read waits is the server's affair."""
 
     def blocks(self) -> Iterator[memoryview]:
         """The bytes; raises BodyCut when the client goes away or its framing is broken."""
-        while self.length is None or self._read < self.length:
-            wanted = BLOCK if self.length is None else min(BLOCK, self.length - self._read)
+        while self.length is None or self.received < self.length:
+            wanted = BLOCK if self.length is None else min(BLOCK, self.length - self.received)
             try:
                 block = self._stream.read(wanted)
             except self._errors as error:
@@ -51,8 +57,8 @@ class StreamBody:
             if not block:
                 if self.length is None:
                     return
-                raise BodyCut(f"{self._read} of {self.length} bytes came")
-            self._read += len(block)
+                raise BodyCut(f"{self.received} of {self.length} bytes came")
+            self.received += len(block)
             yield memoryview(block)
 
 

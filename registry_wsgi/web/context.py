@@ -1,5 +1,6 @@
 """What handlers work with: the services, and what the settings say about answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from registry_wsgi.auth.base import Access
@@ -14,7 +15,11 @@ from registry_wsgi.web.state import StateSigner
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Made once, by the wiring. ``page_size`` is the most items in one answer."""
+    """Made once, by the wiring.
+
+    ``page_size`` is the most items in one answer. ``metrics`` renders them as a content type and a
+    text, for peers that ``metrics_peers`` trusts.
+    """
 
     blobs: BlobService
     uploads: UploadService
@@ -24,6 +29,8 @@ class Context:
     access: Access
     locator: Locator
     state: StateSigner
+    metrics_peers: Locator
+    metrics: Callable[[], tuple[str, bytes]] | None = None
     page_size: int = 1000
     deleting: bool = True
     read_only: bool = False

@@ -57,7 +57,7 @@ class Locator:
             return self._forwarded(environ) if self.trusts(environ) else ""
         host = environ.get("HTTP_HOST", "")
         own = host == self._bind or _LOOPBACK_HOST.fullmatch(host) is not None
-        if own and self._bind and _is_loopback(environ.get("REMOTE_ADDR", "")):
+        if own and self._bind and is_loopback(environ.get("REMOTE_ADDR", "")):
             return _joined(environ["wsgi.url_scheme"], host)
         return ""
 
@@ -88,7 +88,8 @@ class Locator:
         )
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether the address is this machine, seen from itself."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

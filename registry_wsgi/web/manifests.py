@@ -39,7 +39,7 @@ def _answer(request: Request, manifest: StoredManifest) -> Response:
 
 def get(context: Context, request: Request, reference: str) -> Response:
     """The manifest, byte for byte as it was pushed."""
-    return _answer(request, context.manifests.find(request.name, _known(reference)))
+    return _answer(request, context.manifests.pull(request.name, _known(reference), request.actor))
 
 
 def head(context: Context, request: Request, reference: str) -> Response:

@@ -12,11 +12,19 @@ from registry_wsgi.services.uploads import Body
 
 Environ = dict[str, Any]
 
+REQUEST_ID_LIMIT = 200
+"""How much of a client's request id is written down, in characters."""
+
 _NO_NAME = Name("")
 
 
 class RequestBody(Body, Protocol):
-    """A body that can be told of its refusal."""
+    """A body that can be told of its refusal, and that counts."""
+
+    @property
+    def received(self) -> int:
+        """Bytes that came in so far, of which framing is none."""
+        ...
 
     def discarding(self) -> None:
         """What is left will be read to be thrown away: it is not worth waiting for."""
@@ -25,13 +33,15 @@ class RequestBody(Body, Protocol):
 
 @dataclass(slots=True)
 class Request:
-    """One request. ``name`` and ``principal`` are set before a handler runs."""
+    """One request. What follows ``body`` is set on the way to a handler, as far as it came."""
 
     environ: Environ
     method: str
     body: RequestBody
     name: Name = _NO_NAME
     principal: Principal = ANONYMOUS
+    rule: str = ""
+    action: str = ""
     _query: dict[str, list[str]] | None = field(default=None, init=False)
 
     def header(self, variable: str) -> str | None:
@@ -56,4 +66,8 @@ class Request:
     @property
     def actor(self) -> Actor:
         """Who asks, for the record of a change."""
-        return Actor(self.principal.name, self.environ.get("REMOTE_ADDR", ""))
+        return Actor(
+            self.principal.name,
+            self.environ.get("REMOTE_ADDR", ""),
+            self.environ.get("HTTP_X_REQUEST_ID", "")[:REQUEST_ID_LIMIT],
+        )

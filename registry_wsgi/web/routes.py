@@ -55,6 +55,7 @@ ROUTES: Final = (
     Route("GET", "/v2/_catalog", listings.catalog, "catalog"),
     Route("GET", "/token", token.get, ""),
     Route("POST", "/token", token.post, ""),
+    Route("GET", "/metrics", system.metrics, ""),
     Route("GET", "/healthz", system.healthz, ""),
     Route("GET", "/readyz", system.readyz, ""),
 )

@@ -1,7 +1,8 @@
 """Answers about the registry itself."""
 
-from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault
+from registry_wsgi.errors import ROUTE_UNKNOWN, UNAVAILABLE, RegistryError, StorageFault
 from registry_wsgi.web.context import Context
+from registry_wsgi.web.location import is_loopback
 from registry_wsgi.web.request import Request
 from registry_wsgi.web.responses import JSON_TYPE, Response, json_answer
 
@@ -24,3 +25,18 @@ def readyz(context: Context, request: Request) -> Response:  # noqa: ARG001 - as
     except StorageFault as fault:
         raise RegistryError(UNAVAILABLE, fault.reason) from fault
     return json_answer(200, {"status": "ready"})
+
+
+def metrics(context: Context, request: Request) -> Response:
+    """Prometheus text, for loopback and the peers that are set; raises RegistryError (404).
+
+    Behind a proxy the address it forwards decides, so that not everybody it serves may look.
+    """
+    environ = request.environ
+    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
+    address = forwarded or environ.get("REMOTE_ADDR", "")
+    allowed = is_loopback(address) or context.metrics_peers.trusts({"REMOTE_ADDR": address})
+    if context.metrics is None or not allowed:
+        raise RegistryError(ROUTE_UNKNOWN, "/metrics")
+    kind, text = context.metrics()
+    return Response(200, [("Content-Type", kind)], text)

@@ -13,8 +13,12 @@ KIND_SUBJECT: Final = 2
 KIND_FOREIGN: Final = 3
 
 _EVENT: Final = """
-    INSERT INTO events (at, action, repository, tag, digest, previous, actor, address)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO events
+        (at, action, repository, tag, digest, previous, actor, address, request_id,
+         media_type, size)
+    SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
+        coalesce(max(media_type), ''), coalesce(max(length(body)), 0)
+    FROM manifests WHERE repository_id = ?10 AND digest = coalesce(?5, ?6)
 """
 
 
@@ -51,9 +55,9 @@ class Change:
     def record(
         self, action: str, tag: str | None, digest: bytes | None, previous: bytes | None = None
     ) -> None:
-        """Append to the record of who changed what."""
-        who = (self.actor.name, self.actor.address)
-        row = (self.at, action, self.name, tag, digest, previous, *who)
+        """Append to the record of who changed what, while the manifest is there."""
+        who = (self.actor.name, self.actor.address, self.actor.request_id)
+        row = (self.at, action, self.name, tag, digest, previous, *who, self.repository)
         self.connection.execute(_EVENT, row)
 
     def tag_target(self, tag: str) -> tuple[int, bytes] | None:
@@ -92,6 +96,14 @@ class Change:
         )
 
     def remove(self, manifest: int) -> None:
-        """Delete a manifest with its edges; what only it needed counts as seen now."""
+        """Delete a manifest with its edges; what only it needed or kept counts as seen now."""
         self.lease_needs(manifest)
+        self.connection.execute(
+            """INSERT INTO manifest_leases
+               SELECT r.id, ?1 FROM manifests AS m
+               JOIN manifests AS r ON r.repository_id = m.repository_id AND r.subject = m.digest
+               WHERE m.id = ?2
+               ON CONFLICT DO UPDATE SET seen_age = max(seen_age, ?1)""",
+            (self.age, manifest),
+        )
         self.connection.execute("DELETE FROM manifests WHERE id = ?", (manifest,))

@@ -197,9 +197,10 @@ class SqliteCollection:
             lambda connection: connection.execute(statement, (before,)) and None, durable=False
         )
 
-    def finish_run(self) -> None:
-        """Forget empty repositories, and note when this run was."""
+    def finish_run(self, removed: int, freed: int) -> None:
+        """Forget empty repositories, and note when this run was and what it gave back."""
         age = self._clock.age()
+        row = (self._clock.now().isoformat(timespec="seconds"), removed, freed)
         with self._database.reading() as connection:
             empty = connection.execute(_EMPTY).fetchall()
 
@@ -207,6 +208,7 @@ class SqliteCollection:
             for (repository,) in empty:
                 drop_if_empty(connection, repository)
             connection.execute("UPDATE clock SET gc_age_ms = ?", (age,))
+            connection.execute("INSERT INTO gc_runs (at, removed, freed) VALUES (?, ?, ?)", row)
 
         self._database.write(work)
 
@@ -216,8 +218,6 @@ class SqliteCollection:
             try:
                 _make_temporary(connection)
                 manifests = self._plan_manifests(connection, rule)
-                if not rule.cascade:  # what they needed counts as seen just now
-                    connection.execute("DELETE FROM temp.gone")
                 links = self._plan_links(connection, rule)
                 blobs = [
                     Doomed(Digest.unpack(digest), size, generation)
@@ -237,7 +237,10 @@ class SqliteCollection:
             found = False
             for after in range(0, most, WINDOW):
                 rows = _unneeded_manifests(connection, rule, after)
-                connection.executemany("INSERT INTO temp.gone VALUES (?)", [r[:1] for r in rows])
+                # Without cascade what they needed counts as seen just now, and stays.
+                if rule.cascade:
+                    ids = [row[:1] for row in rows]
+                    connection.executemany("INSERT INTO temp.gone VALUES (?)", ids)
                 planned += [Unneeded(Name(r[2]), Digest.unpack(r[3])) for r in rows]
                 found = found or (rule.cascade and bool(rows))
         return planned

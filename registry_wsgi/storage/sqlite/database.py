@@ -16,12 +16,12 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault
+from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault, WouldWait
 from registry_wsgi.names import Pattern
 from registry_wsgi.storage.locks import RETRY_AFTER, FileLock
 
@@ -41,6 +41,9 @@ BATCH: Final = 64
 WRITE_TIMEOUT: Final = 30.0
 """Seconds a write may wait for its turn before it is answered 503."""
 
+_OF_THE_DISK: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+_MAY_BE_NO_ROOM: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
+
 _FULL: Final = 2
 _SETTINGS: Final = (
     ("journal_mode", "WAL", "wal"),
@@ -50,10 +53,12 @@ _SETTINGS: Final = (
     ("trusted_schema", "OFF", 0),
     ("cell_size_check", "ON", 1),
     ("mmap_size", "0", 0),
+    # Else a log that was long once stays that long, and every commit would checkpoint.
+    ("journal_size_limit", str(WAL_CHECKPOINT // 2), WAL_CHECKPOINT // 2),
 )
 
 
-def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """Open the index with every setting made and read back; raises StorageFault."""
     try:
         connection = sqlite3.connect(
@@ -70,8 +75,6 @@ def connect(path: Path, *, durable: bool = True) -> sqlite3.Connection:
             row = connection.execute(f"PRAGMA {name}").fetchone()
             if row is not None and row[0] != expected:
                 raise StorageFault(f"SQLite refused {name} = {value}: {row[0]}", str(path))
-        if not durable:
-            connection.execute("PRAGMA synchronous = NORMAL")
     except sqlite3.Error as error:
         raise StorageFault("the index cannot be opened", str(path), error) from error
     return connection
@@ -105,8 +108,8 @@ class _Task:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        # An error that ended the whole transaction (a full disk, say) is everybody's.
-        if error is None or not self._connection.in_transaction:
+        # An error of the disk is everybody's, whether or not it ended the transaction.
+        if error is None or not self._connection.in_transaction or _primary(error) in _OF_THE_DISK:
             return False
         self._connection.execute("ROLLBACK TO task")
         self.outcome = error
@@ -119,11 +122,31 @@ class _Task:
         else:
             self.future.set_result(self.outcome)
 
+    def fail(self, error: BaseException) -> None:
+        """Hand an error to whoever waits, unless there is an outcome or nobody waits any more."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)
+
+
+def _primary(error: BaseException) -> int:
+    """SQLite's result code without its extension, 0 for an error that is not SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _restart_log(connection: sqlite3.Connection) -> bool:
+    """Have the log written over from its start, which needs no room; whether that succeeded."""
+    try:
+        busy: int = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
+    except sqlite3.OperationalError:
+        return False
+    return not busy
+
 
 class Database:
     """The index's file: opened lazily, never inherited over a fork, closed under the lock.
 
     ``make_room`` is asked once when the disk is full, and says whether trying again may help;
+    ``is_full`` tells a used up quota, which SQLite takes for an I/O error, from one.
     ``on_io_error`` is told when SQLite could not read, write or sync.
     """
 
@@ -134,13 +157,17 @@ class Database:
         *,
         durable: bool = True,
         make_room: Callable[[], bool] = lambda: False,
+        is_full: Callable[[], bool] = lambda: False,
         on_io_error: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
         self.lock = lock
         self._durable = durable
         self._make_room = make_room
+        self._is_full = is_full
         self._on_io_error = on_io_error
+        self.may_wait: Callable[[], bool] = lambda: True
+        """Whether the thread that asks may wait for its turn to write: set by the wiring."""
         self._inherited: list[Any] = []
         self._reset()
         os.register_at_fork(after_in_child=self._after_fork)
@@ -184,6 +211,8 @@ class Database:
         ``durable`` false lets a power cut undo it (a kill cannot); ``always_durable`` does not,
         even where the settings relax durability.
         """
+        if not self.may_wait():
+            raise WouldWait
         task = _Task(work, durable=always_durable or (durable and self._durable))
         self._start_writer()
         self._tasks.put(task)
@@ -214,19 +243,20 @@ class Database:
     def _serve(self, tasks: "queue.SimpleQueue[_Task | None]") -> None:
         connection: sqlite3.Connection | None = None
         while (first := tasks.get()) is not None:
-            batch = self._batch(first, tasks)
+            batch = [first]
             try:
+                # Whoever waits for too long gives up as long as its work is in no batch.
                 with self.lock.held():
+                    batch = self._batch(first, tasks)
                     if connection is None:
                         connection = connect(self.path)
                     self._commit_with_room(connection, batch)
                     self._checkpoint(connection)
-            except (sqlite3.Error, OSError, StorageFault, RegistryError) as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+            except (sqlite3.Error, StorageFault, RegistryError) as error:
+                if _primary(error) == sqlite3.SQLITE_IOERR and not self._is_no_room(error):
                     self._on_io_error()
                 for task in batch:
-                    if not task.future.done():
-                        task.future.set_exception(error)
+                    task.fail(error)
         if connection is not None:
             with self.lock.held():
                 connection.close()
@@ -243,11 +273,18 @@ class Database:
             batch.append(following)
         return [task for task in batch if task.future.set_running_or_notify_cancel()]
 
+    def _is_no_room(self, error: BaseException) -> bool:
+        code = getattr(error, "sqlite_errorcode", 0)
+        return code == sqlite3.SQLITE_FULL or (code in _MAY_BE_NO_ROOM and self._is_full())
+
     def _commit_with_room(self, connection: sqlite3.Connection, batch: list[_Task]) -> None:
         try:
             self._commit(connection, batch)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._make_room():
+            if not self._is_no_room(error):
+                raise
+            made = self._make_room()
+            if not (_restart_log(connection) or made):
                 raise
             self._commit(connection, batch)
 

@@ -1,6 +1,7 @@
 """The index as one object, and how its file is made ready before anybody opens it."""
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,34 +17,94 @@ from registry_wsgi.storage.sqlite.inspect import SqliteInspection
 from registry_wsgi.storage.sqlite.listings import SqliteListings
 from registry_wsgi.storage.sqlite.manifests import SqliteManifests
 from registry_wsgi.storage.sqlite.migrations import migrate
+from registry_wsgi.storage.sqlite.outbox import SqliteOutbox
 from registry_wsgi.storage.sqlite.uploads import SqliteUploads
 from registry_wsgi.storage.uptime import SAVE_EVERY, SavedAge, boottime, continued, read_boot_id
 
 NAME: Final = "registry.sqlite3"
 
 
-def prepare(path: Path, lock: FileLock, ops: FileOps) -> SavedAge:
+def prepare(
+    path: Path,
+    lock: FileLock,
+    ops: FileOps,
+    *,
+    is_new: Callable[[], bool] = lambda: True,
+    make_room: Callable[[], bool] = lambda: False,
+) -> SavedAge:
     """Create or migrate the index and note this boot; safe to repeat, alone under ``lock``.
 
-    Returns the age as of now. Raises StorageFault, whose reason says what an operator can do.
+    ``is_new`` says whether there is nothing yet that an index would tell of. ``make_room`` is asked
+    once when the disk is full. Returns the age as of now. Raises StorageFault, whose reason says
+    what an operator can do.
     """
     with lock.held():
+        _refuse_if_parts_are_missing(path, is_new)
         if not path.exists():
             ops.write_new(path, b"")
+            ops.sync_directory(path.parent.parent)
+        try:
+            saved = _migrated(path)
+        except StorageFault as fault:
+            if not (_lacks_room(fault.cause) and make_room()):
+                raise
+            saved = _migrated(path)
+        ops.sync_directory(path.parent)
+    return saved
+
+
+def _refuse_if_parts_are_missing(path: Path, is_new: Callable[[], bool]) -> None:
+    """Raise StorageFault where going on would forget what was acknowledged.
+
+    An index that is begun anew knows no blob, and gc would take all for strays.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    if not size and not is_new():
+        raise StorageFault(
+            "the index is missing or empty, but there are blobs: restore a backup "
+            "(registry-wsgi restore), or move blobs/ away to begin anew",
+            str(path),
+        )
+    log, shared = (path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))
+    # SQLite makes the log first and removes it last: another process may just do either.
+    if not log.exists() and shared.exists() and not log.exists():
+        raise StorageFault(
+            f"{log.name} is missing, and with it the last changes: put it back, or restore a "
+            f"backup; if it is lost, remove {shared.name} and run registry-wsgi fsck --deep",
+            str(log),
+        )
+
+
+def _migrated(path: Path) -> SavedAge:
+    """The age in an index that was brought to this version; raises StorageFault."""
+    try:
         connection = connect(path)
         try:
             migrate(connection)
-            saved = save_age(connection)
-        except sqlite3.DatabaseError as error:
-            raise StorageFault(
-                f"{error}: the index is damaged; restore a backup, or move it away and run fsck",
-                str(path),
-                error,
-            ) from error
+            return save_age(connection)
         finally:
             connection.close()
-        ops.sync_directory(path.parent)
-    return saved
+    except sqlite3.Error as error:
+        raise _explained(path, error) from error
+    except StorageFault as fault:
+        if isinstance(fault.cause, sqlite3.Error):
+            raise _explained(path, fault.cause) from fault.cause
+        raise
+
+
+def _lacks_room(error: BaseException | None) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+
+
+def _explained(path: Path, error: sqlite3.Error) -> StorageFault:
+    """What an operator can do about an index that cannot be prepared."""
+    if _lacks_room(error):
+        return StorageFault("the disk is full: free some space first", str(path), error)
+    if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        advice = f"restore a backup, or salvage it with: sqlite3 {path.name} .recover"
+        return StorageFault(f"the index is damaged ({error}): {advice}", str(path), error)
+    return StorageFault(f"the index cannot be prepared ({error})", str(path), error)
 
 
 def save_age(connection: sqlite3.Connection) -> SavedAge:
@@ -74,6 +135,7 @@ class SqliteIndex:
         self.collection = SqliteCollection(database, clock)
         self.inspection = SqliteInspection(database)
         self.accounts = SqliteAccounts(database)
+        self.outbox = SqliteOutbox(database)
 
     def keep_age(self) -> None:
         """Save the accumulated uptime, unless it was saved within the last few minutes."""

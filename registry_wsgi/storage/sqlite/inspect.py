@@ -11,8 +11,10 @@ from registry_wsgi.storage.inspecting import (
     Event,
     EventFilter,
     Keeper,
+    Measures,
     Missing,
     Statistics,
+    UploadRow,
 )
 from registry_wsgi.storage.sqlite.changes import KIND_BLOB, KIND_CHILD
 from registry_wsgi.storage.sqlite.database import Database
@@ -86,6 +88,19 @@ _STATISTICS: Final = """
 """
 
 
+EVENT_COLUMNS: Final = (
+    "at, action, repository, tag, digest, previous, actor, address, media_type, size, request_id"
+)
+
+_MEASURES: Final = """
+    SELECT
+        (SELECT count(*) FROM uploads),
+        (SELECT count(*) FROM gc_runs),
+        (SELECT coalesce(sum(freed), 0) FROM gc_runs),
+        (SELECT count(*) FROM events WHERE id > (SELECT min(last_event) FROM deliveries))
+"""
+
+
 class SqliteInspection:
     """``Inspection`` in SQLite."""
 
@@ -123,6 +138,12 @@ class SqliteInspection:
                 "SELECT size, doomed FROM blobs WHERE digest = ?", (digest.pack(),)
             ).fetchone()
         return BlobRow(digest, row[0], bool(row[1])) if row else None
+
+    def uploads(self) -> list[UploadRow]:
+        """Every upload session."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT uuid, repository, stored FROM uploads").fetchall()
+        return [UploadRow(uuid, Name(name), stored) for uuid, name, stored in rows]
 
     def missing(self) -> Iterator[Missing]:
         """Every need of a manifest that its repository cannot serve."""
@@ -167,11 +188,18 @@ class SqliteInspection:
         if chosen.since is not None:
             conditions.append("at >= :since")
         where = " AND ".join(conditions) or "1"
-        statement = f"""SELECT at, action, repository, tag, digest, previous, actor, address
-                        FROM events WHERE {where} ORDER BY id DESC LIMIT :limit"""  # noqa: S608 - names, not values
+        statement = f"""SELECT {EVENT_COLUMNS} FROM events
+                        WHERE {where} ORDER BY id DESC LIMIT :limit"""  # noqa: S608 - names, not values
         with self._database.reading() as connection:
             rows = connection.execute(statement, {**given, "limit": limit}).fetchall()
-        return [_event(row) for row in reversed(rows)]
+        return [event_of(row) for row in reversed(rows)]
+
+    def measures(self) -> Measures:
+        """What monitoring asks for."""
+        with self._database.reading() as connection:
+            counts = connection.execute(_MEASURES).fetchone()
+        size = self._database.path.stat().st_size
+        return Measures(size, self._database.wal_size(), *counts)
 
     def statistics(self) -> Statistics:
         """How much there is."""
@@ -179,8 +207,9 @@ class SqliteInspection:
             return Statistics(*connection.execute(_STATISTICS).fetchone())
 
 
-def _event(row: tuple[Any, ...]) -> Event:
-    at, action, repository, tag, digest, previous, actor, address = row
+def event_of(row: tuple[Any, ...]) -> Event:
+    """The event that a row of ``EVENT_COLUMNS`` is."""
+    at, action, repository, tag, digest, previous, *rest = row
     new = Digest.unpack(digest) if digest is not None else None
     old = Digest.unpack(previous) if previous is not None else None
-    return Event(at, action, repository, tag, new, old, actor, address)
+    return Event(at, action, repository, tag, new, old, *rest)

@@ -184,8 +184,8 @@ def _move_tags(change: Change, push: ManifestPush, manifest: int) -> None:
                 raise RegistryError(DENIED, {"tag": tag, "action": "overwrite"})
             change.lease(target[0])
         change.connection.execute(_PUT_TAG, (change.repository, tag, manifest, change.at))
-        if previous != digest:
-            change.record("move" if previous else "push", tag, digest, previous)
+        moved = previous is not None and previous != digest
+        change.record("move" if moved else "push", tag, digest, previous if moved else None)
 
 
 class SqliteManifests:
@@ -213,6 +213,14 @@ class SqliteManifests:
             return connection.execute(_LEASE, (age, repository, digest.pack())).rowcount == 1
 
         return self._database.write(work, durable=False)
+
+    def note_pull(self, repository: Name, tag: Tag | None, digest: Digest, actor: Actor) -> None:
+        """Record a pull."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            self._change(connection, repository, actor).record("pull", tag, digest.pack())
+
+        self._database.write(work, durable=False)
 
     def put(self, push: ManifestPush) -> None:
         """Check and store, in one transaction; raises RegistryError as the contract says."""

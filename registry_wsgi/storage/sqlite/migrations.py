@@ -31,6 +31,26 @@ MIGRATIONS: Final[dict[int, str]] = {
             last_used_at TEXT
         ) WITHOUT ROWID;
     """,
+    3: """
+        ALTER TABLE events ADD COLUMN media_type TEXT NOT NULL DEFAULT '';
+        ALTER TABLE events ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE events ADD COLUMN request_id TEXT NOT NULL DEFAULT '';
+
+        CREATE TABLE gc_runs (
+            id      INTEGER PRIMARY KEY AUTOINCREMENT,
+            at      TEXT NOT NULL,
+            removed INTEGER NOT NULL,
+            freed   INTEGER NOT NULL
+        );
+
+        CREATE TABLE deliveries (
+            endpoint   TEXT PRIMARY KEY,
+            last_event INTEGER NOT NULL,
+            failures   INTEGER NOT NULL,
+            next_age   INTEGER NOT NULL,
+            problem    TEXT NOT NULL
+        ) WITHOUT ROWID;
+    """,
 }
 """SQL that leads to a version from the one before; ``schema.sql`` is the sum of all."""
 

@@ -1,0 +1,189 @@
+"""A request's body read straight from its connection, past gunicorn's buffers.
+
+gunicorn reads into new byte strings and copies them on their way through its readers. Here the
+kernel writes into one large buffer, which is used again for every block; chunk framing is taken
+out of it in place. Only where everything in between is exactly as known, and nothing of the body
+was read yet: see ``find``.
+
+From the first block until the last the connection is marked as failed, and its reader as one that
+cannot read: whatever ends a request early, gunicorn then closes the connection instead of taking
+the rest of the body for the next request.
+"""
+
+import inspect
+import socket
+from collections.abc import Iterator
+from typing import Any, Final
+
+from gunicorn.http.body import Body as GunicornBody
+from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.http.errors import ParseException
+from gunicorn.http.unreader import SocketUnreader
+
+from registry_wsgi.errors import BodyCut
+from registry_wsgi.server.framing import ChunkFraming
+from registry_wsgi.server.known import is_known
+
+BUFFER_SIZE: Final = 1 << 20
+"""Bytes read, written and hashed at once."""
+
+_idle_buffers: Final[list[bytearray]] = []
+"""Buffers of bodies that are done; never more than were received at one time."""
+
+
+class _NoReader:
+    """What is left of a body's reader while, or after, its bytes were taken from the socket."""
+
+    @staticmethod
+    def read(size: int) -> bytes:
+        """Fail, so that gunicorn closes the connection."""
+        raise OSError(f"the body was not read to its end, {size} bytes were asked for")
+
+
+class Connection:
+    """What one request's body comes through: gunicorn's objects for it."""
+
+    def __init__(self, body: Any, unreader: Any) -> None:
+        self._body = body
+        self._unreader = unreader
+        self._reader = body.reader
+        self.socket: socket.socket = unreader.sock
+
+    def claim(self) -> bytes:
+        """Take over; returns what gunicorn has read ahead."""
+        self._body.failed = True
+        self._body.reader = _NoReader
+        buffered: bytes = self._unreader.take_buffered()
+        return buffered
+
+    def release(self, surplus: bytes) -> None:
+        """Hand back after the whole body, with what was read behind it."""
+        if surplus:
+            self._unreader.unread(surplus)
+        if isinstance(self._reader, LengthReader):
+            self._reader.length = 0
+        else:
+            self._reader.parser = None
+        self._body.reader = self._reader
+        self._body.failed = False
+
+    def check_trailers(self, section: bytes) -> None:
+        """Refuse what gunicorn refuses in a trailer section; raises BodyCut."""
+        try:
+            self._reader.req.parse_headers(section, from_trailer=True)
+        except ParseException as error:
+            raise BodyCut(f"bad trailer section: {error}") from error
+
+
+def find(environ: dict[str, Any], length: int | None) -> Connection | None:
+    """The connection that the body comes through, ``None`` unless all of it is as known."""
+    body: Any = environ.get("wsgi.input")
+    if not is_known() or type(body) is not GunicornBody or body.failed or body.buf.tell():
+        return None
+    reader: Any = body.reader
+    unreader: Any
+    if type(reader) is LengthReader and reader.length == length:
+        unreader = reader.unreader
+    elif type(reader) is ChunkedReader and length is None and _untouched(reader):
+        unreader = reader.req.unreader
+    else:
+        return None
+    plain = type(unreader) is SocketUnreader and type(unreader.sock) is socket.socket
+    if not plain or environ.get("gunicorn.socket") is not unreader.sock:
+        return None
+    return Connection(body, unreader) if unreader.sock.gettimeout() is None else None
+
+
+def _untouched(reader: Any) -> bool:
+    parser = reader.parser
+    return (
+        inspect.isgenerator(parser)
+        and inspect.getgeneratorstate(parser) == inspect.GEN_CREATED
+        and not reader.buf.tell()
+    )
+
+
+class ConnectionBody:
+    """A body as ``services`` want it. What one call of ``blocks`` leaves, the next one yields."""
+
+    def __init__(self, connection: Connection, length: int | None) -> None:
+        self.length = length
+        self._connection = connection
+        self._blocks: Iterator[memoryview] | None = None
+        self._complete = False
+
+    def blocks(self) -> Iterator[memoryview]:
+        """The bytes, each block valid until the next; raises BodyCut before a premature end."""
+        if self._blocks is None:
+            buffered = self._connection.claim()
+            if self.length is None:
+                self._blocks = self._chunked(buffered)
+            else:
+                self._blocks = self._sized(buffered, self.length)
+        while (block := next(self._blocks, None)) is not None:
+            yield block
+        if not self._complete:
+            raise BodyCut("the body was cut before")
+
+    def _finish(self, surplus: bytes) -> None:
+        self._complete = True
+        self._connection.release(surplus)
+
+    def _sized(self, buffered: bytes, left: int) -> Iterator[memoryview]:
+        first, surplus = memoryview(buffered)[:left], buffered[left:]
+        left -= len(first)
+        if not left:
+            self._finish(surplus)
+        if first:
+            yield first
+        if left:
+            buffer = _take_buffer()
+            view = memoryview(buffer)
+            while left:
+                count = self._receive(view[: min(left, BUFFER_SIZE)], socket.MSG_WAITALL)
+                left -= count
+                if not left:
+                    self._finish(b"")
+                yield view[:count]
+            _idle_buffers.append(buffer)
+
+    def _chunked(self, buffered: bytes) -> Iterator[memoryview]:
+        framing = ChunkFraming(self._connection.check_trailers)
+        if len(buffered) > BUFFER_SIZE:
+            raise BodyCut("more was read ahead than the buffer holds")
+        buffer = _take_buffer()
+        view = memoryview(buffer)
+        stop = len(buffered)
+        view[:stop] = buffered
+        while True:
+            end, rest = framing.strip(buffer, view, 0, stop)
+            if framing.finished:
+                self._finish(bytes(view[rest:stop]))
+            if end:
+                yield view[:end]
+            if framing.finished:
+                break
+            kept = stop - rest
+            view[:kept] = view[rest:stop]
+            # To wait for a full buffer is right only where one chunk is sure to fill it.
+            whole = framing.left >= BUFFER_SIZE - kept
+            stop = kept + self._receive(view[kept:], socket.MSG_WAITALL if whole else 0)
+        _idle_buffers.append(buffer)
+
+    def _receive(self, view: memoryview, flags: int) -> int:
+        try:
+            count = self._connection.socket.recv_into(view, 0, flags)
+        except BlockingIOError as error:
+            raise BodyCut("the client has been silent for too long") from error
+        except OSError as error:
+            raise BodyCut(str(error)) from error
+        if not count:
+            raise BodyCut("the client closed the connection")
+        return count
+
+
+def _take_buffer() -> bytearray:
+    try:
+        return _idle_buffers.pop()
+    except IndexError:
+        return bytearray(BUFFER_SIZE)

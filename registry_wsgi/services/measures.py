@@ -1,0 +1,32 @@
+"""What monitoring asks for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from registry_wsgi.storage.base import BlobStore
+from registry_wsgi.storage.inspecting import Inspection
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureService:
+    """Values of gauges and totals. ``latched`` says whether a disk error keeps writes refused."""
+
+    inspection: Inspection
+    store: BlobStore
+    latched: Callable[[], bool]
+
+    def read(self) -> dict[str, float]:
+        """Values by metric name; sizes are bytes. Raises StorageFault."""
+        measures = self.inspection.measures()
+        free, size = self.store.space()
+        return {
+            "registry_uploads_open": measures.uploads,
+            "registry_index_bytes": measures.index_bytes,
+            "registry_index_wal_bytes": measures.wal_bytes,
+            "registry_disk_free_bytes": free,
+            "registry_disk_size_bytes": size,
+            "registry_writes_refused": float(self.latched()),
+            "registry_notifications_waiting": measures.waiting,
+            "registry_gc_runs": measures.gc_runs,
+            "registry_gc_freed_bytes": measures.gc_freed,
+        }

@@ -1,0 +1,54 @@
+"""The events table as an outbox."""
+
+import sqlite3
+from typing import Final
+
+from registry_wsgi.storage.outbox import Delivery, Numbered
+from registry_wsgi.storage.sqlite.database import Database
+from registry_wsgi.storage.sqlite.inspect import EVENT_COLUMNS, event_of
+
+_AFTER: Final = f"""
+    SELECT id, {EVENT_COLUMNS} FROM events
+    WHERE id > ? AND (? OR action <> 'pull') ORDER BY id LIMIT ?
+"""  # noqa: S608 - names, not values
+
+
+class SqliteOutbox:
+    """``Outbox`` in SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def last_event(self) -> int:
+        """The newest event's number."""
+        with self._database.reading() as connection:
+            return int(connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+    def events_after(self, number: int, limit: int, *, pulls: bool) -> list[Numbered]:
+        """The oldest events after ``number``."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_AFTER, (number, pulls, limit)).fetchall()
+        return [Numbered(row[0], event_of(row[1:])) for row in rows]
+
+    def deliveries(self) -> list[Delivery]:
+        """Where every known endpoint stands."""
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT * FROM deliveries ORDER BY endpoint")
+            return [Delivery(*row) for row in rows]
+
+    def put_delivery(self, delivery: Delivery) -> None:
+        """Keep where an endpoint stands."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)",
+                (
+                    delivery.endpoint,
+                    delivery.last_event,
+                    delivery.failures,
+                    delivery.next_age,
+                    delivery.problem,
+                ),
+            )
+
+        self._database.write(work)

@@ -1,0 +1,1 @@
+"""Who watches: the request log and the metrics."""
