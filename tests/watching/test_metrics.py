@@ -1,0 +1,133 @@
+"""Metrics: of all processes together, for those who may see them, and what contrib/ makes of them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.pushes import push_image
+from support.server import CHECKOUT, RunningServer, ServerFactory
+
+from registry_wsgi.watching.metrics import GAUGES, TOTALS
+
+METRIC = re.compile(r"\bregistry_[a-z_]+\b")
+SUFFIXES = ("_bucket", "_sum", "_count")
+
+
+def scrape(server: RunningServer) -> dict[str, float]:
+    """The samples of ``/metrics``, by name and labels."""
+    text = server.http.get("/metrics").body.decode()
+    lines = (line for line in text.splitlines() if not line.startswith("#"))
+    pairs = (line.rpartition(" ") for line in lines)
+    return {name: float(value) for name, _, value in pairs}
+
+
+def test_requests_of_all_workers_are_counted_together(fresh_registry: ServerFactory) -> None:
+    """Whichever of several processes answers, every request is in the sum."""
+    server = fresh_registry("--workers", "3")
+    for _ in range(40):
+        server.http.get("/v2/")
+    samples = scrape(server)
+
+    labels = '{method="GET",route="/v2/",status="200"}'
+    assert samples[f"registry_requests_total{labels}"] == 40
+    assert samples['registry_request_seconds_count{method="GET",route="/v2/"}'] == 40
+
+
+def test_bytes_in_and_out_are_counted(fresh_registry: ServerFactory) -> None:
+    """What a push brings and what a pull takes are in the sums, framing is not."""
+    server = fresh_registry()
+    content = b"x" * 100_000
+    push_image(server.http, "team/app", "1", content=content)
+    digest = server.http.get("/v2/team/app/manifests/1").json()["layers"][0]["digest"]
+    before = scrape(server)
+    server.http.get(f"/v2/team/app/blobs/{digest}")
+    after = scrape(server)
+
+    assert before["registry_received_bytes_total"] >= len(content)
+    assert after["registry_sent_bytes_total"] - before["registry_sent_bytes_total"] >= len(content)
+
+
+def test_open_uploads_gc_and_disk_are_asked_for(fresh_registry: ServerFactory) -> None:
+    """Gauges say what is so at the moment of asking, whoever caused it."""
+    server = fresh_registry()
+    server.http.post("/v2/team/app/blobs/uploads/")
+    samples = scrape(server)
+
+    assert samples["registry_uploads_open"] == 1
+    assert samples["registry_gc_runs_total"] == 0
+    assert 0 < samples["registry_disk_free_bytes"] < samples["registry_disk_size_bytes"]
+    assert samples["registry_index_bytes"] > 0
+    assert samples["registry_writes_refused"] == 0
+
+
+def test_a_new_start_counts_from_nothing(fresh_registry: ServerFactory) -> None:
+    """Counters of processes that are gone are forgotten at an operator's start."""
+    server = fresh_registry()
+    server.http.get("/v2/")
+    server.stop()
+    server.start()
+    samples = scrape(server)
+
+    assert not [name for name in samples if 'route="/v2/"' in name and "_total" in name]
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "status"),
+    [("192.0.2.7", 404), ("127.0.0.1", 200), ("10.1.2.3", 200), ("junk", 404)],
+    ids=["somebody else", "loopback", "a peer that is set", "junk"],
+)
+def test_metrics_are_for_loopback_and_peers_only(
+    fresh_registry: ServerFactory, forwarded: str, status: int
+) -> None:
+    """Behind a proxy the address that it forwards decides; for others there is nothing there."""
+    settings = '[server]\ntrusted_proxies = ["127.0.0.1"]\n[metrics]\npeers = ["10.0.0.0/8"]\n'
+    server = fresh_registry(settings=settings)
+    answer = server.http.get("/metrics", expect=status, X_Forwarded_For=forwarded)
+
+    assert (b"registry_requests_total" in answer.body) == (status == 200)
+
+
+def test_metrics_can_be_turned_off(fresh_registry: ServerFactory) -> None:
+    """Without metrics there is nothing at their path."""
+    server = fresh_registry(settings='[metrics]\nenabled = "off"\n')
+    server.http.get("/metrics", expect=404)
+
+
+def known_metrics() -> set[str]:
+    """Every name that a sample may have."""
+    counters = {"registry_requests", "registry_received_bytes", "registry_sent_bytes"} | set(TOTALS)
+    histogram = {f"registry_request_seconds{suffix}" for suffix in SUFFIXES}
+    return set(GAUGES) | {f"{name}_total" for name in counters} | histogram
+
+
+def used_metrics(document: Any) -> set[str]:
+    """Every metric that an expression anywhere in a document uses."""
+    if isinstance(document, dict):
+        own = document.get("expr", "")
+        found = set(METRIC.findall(own)) if isinstance(own, str) else set()
+        return found.union(*(used_metrics(value) for value in document.values()), set())
+    if isinstance(document, list):
+        return set().union(*(used_metrics(value) for value in document))
+    return set()
+
+
+@pytest.mark.parametrize("name", ["prometheus-alerts.yml", "grafana-dashboard.json"])
+def test_alerts_and_dashboard_use_metrics_that_exist(name: str) -> None:
+    """An alert on a metric that nobody exports would never fire."""
+    text = (CHECKOUT / "contrib" / name).read_text()
+    document = json.loads(text) if name.endswith("json") else yaml.safe_load(text)
+    used = used_metrics(document)
+
+    assert len(used) >= 8
+    assert used <= known_metrics()
+
+
+def test_the_page_on_watching_names_every_metric() -> None:
+    """docs/watching.md has all of them."""
+    page = Path(CHECKOUT / "docs" / "watching.md").read_text()
+    named = set(METRIC.findall(page))
+
+    assert known_metrics() - {f"registry_request_seconds{s}" for s in SUFFIXES} <= named
