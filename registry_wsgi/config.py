@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from registry_wsgi.names import Pattern
+from registry_wsgi.names import RESERVED_USERS, USER, Pattern
 from registry_wsgi.settings import (
     ACTIONS,
     ENVIRONMENT_PREFIX,
@@ -22,7 +22,10 @@ from registry_wsgi.settings import (
     Row,
 )
 
-__all__ = ["ROWS", "AccessRule", "Config", "ConfigError", "load"]
+__all__ = ["ROWS", "AccessRule", "Config", "ConfigError", "from_environment", "load"]
+
+FILE_VARIABLE: Final = "REGISTRY_WSGI_CONFIG"
+"""The environment variable that names the settings file."""
 
 
 class ConfigError(Exception):
@@ -110,10 +113,33 @@ def _access_rule(rule: Any, origin: str) -> AccessRule:
     for name, value in (("users", users), ("actions", actions)):
         if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
             raise ConfigError(f"{origin}: [[access]] {name} must be a list of strings")
+        if not value:
+            raise ConfigError(f"{origin}: [[access]] {name} is empty: the rule would do nothing")
+    for user in users:
+        if user not in RESERVED_USERS and not USER.fullmatch(user.removeprefix("@")):
+            raise ConfigError(
+                f"{origin}: [[access]] {user!r} is no user, no @group, and none of "
+                f"{', '.join(sorted(RESERVED_USERS))}"
+            )
     for action in actions:
         if action not in ACTIONS:
             raise _unknown("action", action, ACTIONS, f"{origin}: [[access]]")
     return AccessRule(pattern, tuple(users), tuple(actions))
+
+
+def from_environment(
+    environment: Mapping[str, str],
+    path: str | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Config:
+    """The settings for a process with this environment; raises ConfigError as ``load`` does.
+
+    ``REGISTRY_WSGI_CONFIG`` names the settings file, unless ``path`` does.
+    """
+    rest = dict(environment)
+    named = rest.pop(FILE_VARIABLE, None)
+    path = path or named
+    return load(Path(path) if path else None, rest, flags)
 
 
 def load(

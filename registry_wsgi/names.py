@@ -30,6 +30,12 @@ _TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _PATTERN: Final = re.compile(r"[a-z0-9._/*-]{1,255}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
+USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+"""A user name, of any back end: without commas, which join repeated headers, and colons."""
+
+RESERVED_USERS: Final = frozenset({"anonymous", "authenticated"})
+"""What stands for many in a rule, and is nobody's name."""
+
 _ALGORITHM_BY_SIZE: Final = {32: "sha256", 64: "sha512"}
 ALGORITHMS: Final[dict[str, Callable[..., "hashlib._Hash"]]] = {
     "sha256": hashlib.sha256,

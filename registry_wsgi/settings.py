@@ -71,6 +71,12 @@ def _service(value: str) -> str | None:
     return None if re.fullmatch(r"[A-Za-z0-9._:/-]{1,255}", value) else "must be a plain word"
 
 
+def _location(value: str) -> str | None:
+    if not value or re.fullmatch(r"/(?!v2/)(?:[A-Za-z0-9_-]+/)+", value):
+        return None
+    return "must be a path with a slash at both ends, not below /v2/"
+
+
 def _header(value: str) -> str | None:
     return None if re.fullmatch(r"[A-Za-z0-9-]{1,100}", value) else "must be a header's name"
 
@@ -99,11 +105,19 @@ class Server:
         "form of Location: auto (absolute unless an untrusted peer forwards), relative, absolute",
         _one_of("auto", "relative", "absolute"),
     )
+    x_accel_prefix: str = _row(
+        "",
+        "/_blobs/: the internal location from which nginx sends blobs by itself; none if empty",
+        _location,
+    )
     read_only: bool = _row(False, "pulls go on, writes answer 405")
     certfile: str = _row("", "PEM certificate chain: serve TLS without a proxy")
     keyfile: str = _row("", "PEM private key of certfile")
     body_timeout: int = _row(
         60, "seconds an upload may be silent before its connection is given up", _at_least(1)
+    )
+    graceful_timeout: int = _row(
+        300, "seconds that a stop or a reload leaves to the requests in flight", _at_least(1)
     )
     fast: bool = _row(
         True, "false: no way around gunicorn's own reading and writing, where it is a known release"

@@ -7,15 +7,15 @@ after every fork.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from registry_wsgi.config import Config, load
+from registry_wsgi.config import Config, from_environment
 from registry_wsgi.observing import together
 from registry_wsgi.server.background import Background
 from registry_wsgi.server.bodies import BODY_ERRORS, BodyReader
 from registry_wsgi.server.entry import Entry
+from registry_wsgi.server.polling import may_wait
 from registry_wsgi.services.blobs import BlobService
 from registry_wsgi.services.fsck import Finding, FsckService
 from registry_wsgi.services.gc import CollectorService, no_pause
@@ -27,15 +27,11 @@ from registry_wsgi.services.uploads import UploadService
 from registry_wsgi.storage import secrets
 from registry_wsgi.storage.disk import DiskStore
 from registry_wsgi.storage.fsops import FileOps
-from registry_wsgi.storage.latch import Latch
 from registry_wsgi.storage.locks import FileLock
-from registry_wsgi.storage.mounts import refuse_network
-from registry_wsgi.storage.reserve import Reserve
-from registry_wsgi.storage.sqlite import index as sqlite_index
-from registry_wsgi.storage.sqlite.database import Database
-from registry_wsgi.storage.sqlite.index import SqliteIndex
-from registry_wsgi.storage.uptime import UptimeClock
+from registry_wsgi.storage.opening import Storage, open_data
+from registry_wsgi.storage.sharing import share_blobs
 from registry_wsgi.watching.sharing import forget
+from registry_wsgi.web.accelerator import Accelerator
 from registry_wsgi.web.app import App
 from registry_wsgi.web.bodies import StreamBody
 from registry_wsgi.web.context import Context
@@ -50,47 +46,16 @@ from registry_wsgi.wiring_watching import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """The data directory, ready: its index, its blobs, its clock, its keys and its flags."""
-
-    data: Path
-    index: SqliteIndex
-    store: DiskStore
-    clock: UptimeClock
-    keys: list[bytes]
-    latch: Latch
-    collecting: FileLock
-
-
 def open_storage(config: Config) -> Storage:
-    """Make the data directory ready and describe it; safe in every process, any number of times.
-
-    Raises StorageFault, whose reason says what an operator can do.
-    """
-    data = Path(config.storage.data).absolute()
-    ops = FileOps(syncing=config.storage.durability == "full")
-    latch = Latch(data, ops)
-    ops.on_sync_error = latch.set
-    ops.make_directory(data / "locks")
-    if not config.storage.network_filesystem:
-        refuse_network(data)
-    lock = FileLock(data / "locks" / "write")
-    reserve = Reserve(data, ops)
-    store = DiskStore(data, ops, reserve)
-    store.prepare()
-    secrets.prepare(data / secrets.NAME, lock, ops)
-    clock = UptimeClock(sqlite_index.prepare(data / sqlite_index.NAME, lock, ops))
-    database = Database(
-        data / sqlite_index.NAME,
-        lock,
-        durable=ops.syncing,
-        make_room=reserve.release,
-        on_io_error=latch.set,
+    """Make the data directory ready and describe it; raises StorageFault."""
+    settings = config.storage
+    ops = FileOps(syncing=settings.durability == "full")
+    storage = open_data(
+        Path(settings.data).absolute(), ops, network_filesystem=settings.network_filesystem
     )
-    keys = secrets.read(data / secrets.NAME)
-    collecting = FileLock(data / "locks" / "gc")
-    return Storage(data, SqliteIndex(database, clock), store, clock, keys, latch, collecting)
+    if config.server.x_accel_prefix and not storage.read_only:
+        share_blobs(storage.data)
+    return storage
 
 
 def rotate_secret(config: Config, keep: int) -> int:
@@ -123,11 +88,16 @@ def build_fsck(storage: Storage, *, deep: bool = False, repair: bool = False) ->
     )
 
 
+def _writes(config: Config, storage: Storage) -> bool:
+    """Whether anything may be written, by the settings and by the file system."""
+    return not (config.server.read_only or storage.read_only)
+
+
 def build_housekeeper(config: Config, storage: Storage) -> Housekeeper:
     """What the server does by itself."""
 
     def allowed() -> bool:
-        return not config.server.read_only and not storage.latch.is_set()
+        return _writes(config, storage) and not storage.latch.is_set()
 
     return Housekeeper(
         storage.index,
@@ -150,15 +120,22 @@ def start(config: Config) -> list[Finding]:
         return []
     found = [finding for finding in build_fsck(storage, deep=True).run() if not finding.note]
     if not found:
+        UploadService(storage.index, storage.store, storage.clock).end_all()
         storage.latch.clear()
     storage.index.database.close()
     return found
 
 
-def build_app(config: Config, storage: Storage) -> App:
+def build_accelerator(config: Config, store: DiskStore, locator: Locator) -> Accelerator | None:
+    """What lets nginx send blobs, if the settings want it."""
+    prefix = config.server.x_accel_prefix
+    return Accelerator(prefix, locator.trusts, store.place) if prefix else None
+
+
+def build_app(config: Config, storage: Storage, read_body: BodyReader) -> App:
     """The WSGI application over a ready data directory."""
     index, store, clock = storage.index, storage.store, storage.clock
-    writing = not config.server.read_only
+    writing = _writes(config, storage)
 
     def leasing() -> bool:
         return writing and not storage.latch.is_set()
@@ -178,20 +155,15 @@ def build_app(config: Config, storage: Storage) -> App:
         ),
         listings=ListingService(index),
         health=HealthService(index, store, storage.latch.is_set, writing),
-        access=build_access(config, index.accounts, clock, storage.keys, locator),
+        access=build_access(config, storage, locator),
         locator=locator,
         state=StateSigner(storage.keys),
         metrics=metrics.render if metrics else None,
         metrics_peers=Locator("", "auto", (*config.server.trusted_proxies, *config.metrics.peers)),
+        accelerator=build_accelerator(config, store, locator),
         page_size=config.limits.page_size,
         deleting=config.delete.enabled,
-        read_only=config.server.read_only,
-    )
-    read_body = BodyReader(
-        partial(StreamBody, errors=BODY_ERRORS),
-        config.server.threads,
-        config.server.body_timeout,
-        fast=config.server.fast,
+        read_only=not writing,
     )
     observers = build_request_log(config) + ([metrics] if metrics else [])
     return App(context, read_body, together(observers))
@@ -202,13 +174,18 @@ def create_app(config: Config | None = None) -> Entry:
 
     ``REGISTRY_WSGI_CONFIG`` names the settings file then. Raises ConfigError and StorageFault.
     """
-    if config is None:
-        environment = dict(os.environ)
-        path = environment.pop("REGISTRY_WSGI_CONFIG", None)
-        config = load(Path(path) if path else None, environment)
+    config = config or from_environment(os.environ)
     storage = open_storage(config)
     background = [Background("housekeeping", build_housekeeper(config, storage).tick, 60.0)]
     notifier = build_notifier(config, storage.data, storage.index.outbox, storage.clock)
     if notifier is not None:
         background.append(Background("notifications", notifier.tick, 1.0))
-    return Entry(build_app(config, storage), background)
+    storage.index.database.may_wait = may_wait
+    read_body = BodyReader(
+        partial(StreamBody, errors=BODY_ERRORS),
+        config.server.threads,
+        config.server.body_timeout,
+        fast=config.server.fast,
+    )
+    app = build_app(config, storage, read_body)
+    return Entry(app, background, app.is_quick, read_body.uploads)

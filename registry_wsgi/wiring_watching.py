@@ -12,10 +12,11 @@ from registry_wsgi.config import Config, ConfigError
 from registry_wsgi.observing import Observer
 from registry_wsgi.services.measures import MeasureService
 from registry_wsgi.services.notifications import Notifier
-from registry_wsgi.storage.base import BlobStore, Clock
+from registry_wsgi.storage.base import Clock
 from registry_wsgi.storage.inspecting import Inspection
 from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.outbox import Outbox
+from registry_wsgi.storage.store import BlobStore
 from registry_wsgi.watching.posting import post
 from registry_wsgi.watching.requestlog import RequestLog
 from registry_wsgi.watching.sharing import share

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.counts import Counts, CountsSummary, recorder
+from support.proxied import Proxied, proxied
 from support.server import RunningServer, ServerFactory, throwaway_directory
 
 _serial = itertools.count(1)
@@ -29,6 +30,13 @@ def registry() -> Iterator[RunningServer]:
     """The server that most tests share; each keeps to its own ``repository``."""
     with throwaway_directory() as folder, RunningServer(folder / "data") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def behind_nginx() -> Iterator[Proxied]:
+    """A registry as contrib/ has it, behind nginx with TLS; nobody has to sign in."""
+    with proxied() as running:
+        yield running
 
 
 @pytest.fixture

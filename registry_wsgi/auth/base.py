@@ -28,9 +28,9 @@ class Grant:
 class Principal:
     """Somebody who asks; the name is empty for anonymous callers.
 
-    ``fingerprint`` changes with the credential. ``grant`` is of a machine token, which no rule
-    has to name. ``scope`` is of a bearer token: (type, name, action) triples, ``None`` where the
-    credential itself was sent.
+    ``kind`` is anonymous, user, proxy or token. ``fingerprint`` changes with the credential.
+    ``grant`` is of a machine token, which no rule has to name. ``scope`` is of a bearer token:
+    (type, name, action) triples, ``None`` where the credential itself was sent.
     """
 
     name: str = ""
@@ -44,23 +44,34 @@ class Principal:
 ANONYMOUS = Principal()
 
 
-class Authenticator(Protocol):
-    """A sign-in back end that checks names and passwords."""
-
-    def check(self, name: str, password: str) -> Principal | None:
-        """The principal whose password this is; an unknown name takes as long as a known one."""
-        ...
+class Finder(Protocol):
+    """Who knows the principals of bearer tokens given out before."""
 
     def find(self, name: str) -> Principal | None:
-        """The principal of this name as it is now, for a bearer token given out before."""
+        """The principal of this name as it is now; changes nothing and takes no time."""
+        ...
+
+
+class Authenticator(Finder, Protocol):
+    """A sign-in back end that checks names and passwords."""
+
+    def recall(self, name: str, password: str) -> Principal | None:
+        """The principal whose password this is, where that is known without working for it."""
+        ...
+
+    def check(self, name: str, password: str) -> Principal | None:
+        """The principal whose password this is; an unknown name takes as long as a known one.
+
+        Raises RegistryError: TOOMANYREQUESTS when too many passwords are being checked.
+        """
         ...
 
 
 class Access(Protocol):
     """Decides, for every route, in one place."""
 
-    def identify(self, environ: Environ) -> Principal:
-        """Who sends this request.
+    def identify(self, environ: Environ, action: str, repository: Name | None) -> Principal:
+        """Who sends this request, for whatever ``authorize`` will be asked about it.
 
         Raises RegistryError: UNAUTHORIZED for wrong credentials, TOOMANYREQUESTS for too many.
         """
@@ -81,7 +92,11 @@ class Access(Protocol):
         ...
 
     def visible(self, principal: Principal) -> Visible:
-        """Which repositories listings and anonymous mounts may reveal to the caller."""
+        """Which repositories the catalog may reveal to the caller."""
+        ...
+
+    def sources(self, principal: Principal) -> Visible:
+        """Which repositories a mount that names none may take a blob from."""
         ...
 
     def issue(self, environ: Environ, request: "TokenRequest") -> "IssuedToken":

@@ -11,14 +11,18 @@ import bcrypt
 
 from registry_wsgi.auth.base import Principal
 from registry_wsgi.auth.passwords import PasswordChecker, fingerprint
+from registry_wsgi.names import USER
 from registry_wsgi.storage.accounts import Accounts
 
 LOG: Final = logging.getLogger(__name__)
 
 _LINE: Final = re.compile(r"([^:\s]{1,255}):(\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53})")
 
+POSSIBLE_COST: Final = 4
 LOWEST_COST: Final = 10
 HIGHEST_COST: Final = 14
+"""Costs: what bcrypt knows at least, what is not weak, and what still lets a check end."""
+
 PASSWORD_BYTES: Final = 72
 """bcrypt looks at no more; longer passwords are refused rather than cut."""
 
@@ -46,14 +50,16 @@ def parse(text: str) -> Table:
         if match is None:
             raise HtpasswdError(f"line {number} is not NAME:BCRYPT-HASH (htpasswd -B)")
         cost = int(match[3])
-        if cost > HIGHEST_COST:
-            raise HtpasswdError(f"line {number} has cost {cost}, more than {HIGHEST_COST}")
+        if not POSSIBLE_COST <= cost <= HIGHEST_COST:
+            raise HtpasswdError(f"line {number} has cost {cost}: use htpasswd -B -C 10")
         if cost < LOWEST_COST:
             LOG.warning("htpasswd line %d has cost %d: weak, use htpasswd -B -C 10", number, cost)
+        if not USER.fullmatch(match[1]):
+            LOG.warning("htpasswd line %d has a name that nobody can sign in with", number)
         hashes[match[1]] = match[2]
         highest = max(highest, cost)
-    nobody = bcrypt.hashpw(b"", bcrypt.gensalt(highest)).decode("ascii")
-    return Table(hashes, nobody)
+    # Of no password: a hash of one that could be guessed would be remembered as right.
+    return Table(hashes, f"$2b${highest:02}${'.' * 53}")
 
 
 def verify(stored: str, password: str) -> bool:
@@ -68,7 +74,7 @@ def verify(stored: str, password: str) -> bool:
 class HtpasswdBackend:
     """``Authenticator`` over a file that is read again when it changes.
 
-    A broken new file is reported, and the last good one stays in force.
+    A broken new file is reported, once, and the last good one stays in force.
     """
 
     def __init__(self, path: Path, accounts: Accounts, checker: PasswordChecker) -> None:
@@ -78,6 +84,13 @@ class HtpasswdBackend:
         self._lock = threading.Lock()
         self._mark = self._signature()
         self._table = parse(path.read_text("utf-8"))
+
+    def recall(self, name: str, password: str) -> Principal | None:
+        """The user who was let in with this password a moment ago."""
+        stored = self._current().hashes.get(name)
+        if stored is None or not self._checker.recall(name, password, stored):
+            return None
+        return self._principal(name, stored)
 
     def check(self, name: str, password: str) -> Principal | None:
         """The user whose password this is."""
@@ -94,17 +107,22 @@ class HtpasswdBackend:
     def _principal(self, name: str, stored: str) -> Principal:
         return Principal(name, self._accounts.groups(name), "user", fingerprint(stored))
 
-    def _signature(self) -> tuple[int, int, int]:
-        found = self._path.stat()
+    def _signature(self) -> tuple[int, int, int] | None:
+        """What changes with the file, ``None`` while there is none."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
         return found.st_mtime_ns, found.st_size, found.st_ino
 
     def _current(self) -> Table:
         with self._lock:
-            try:
-                mark = self._signature()
-                if mark != self._mark:
-                    self._mark = mark
+            # Before it is read: what changes meanwhile is read next time.
+            mark = self._signature()
+            if mark != self._mark:
+                self._mark = mark
+                try:
                     self._table = parse(self._path.read_text("utf-8"))
-            except (OSError, UnicodeDecodeError, HtpasswdError) as error:
-                LOG.error("%s: %s: the users read last stay in force", self._path, error)  # noqa: TRY400 - no trace is needed
+                except (OSError, UnicodeDecodeError, HtpasswdError) as error:
+                    LOG.error("%s: %s: the users read last stay in force", self._path, error)  # noqa: TRY400 - no trace is needed
             return self._table

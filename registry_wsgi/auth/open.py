@@ -15,7 +15,12 @@ from registry_wsgi.storage.base import EVERYTHING, Visible
 class OpenAccess:
     """``Access`` without rules."""
 
-    def identify(self, environ: Environ) -> Principal:  # noqa: ARG002 - the contract's
+    def identify(
+        self,
+        environ: Environ,  # noqa: ARG002 - the contract's
+        action: str,  # noqa: ARG002 - as above
+        repository: Name | None,  # noqa: ARG002 - as above
+    ) -> Principal:
         """Nobody signs in; credentials that a client sends anyway are not looked at."""
         return ANONYMOUS
 
@@ -29,6 +34,10 @@ class OpenAccess:
         return True
 
     def visible(self, principal: Principal) -> Visible:  # noqa: ARG002 - as above
+        """Everything."""
+        return EVERYTHING
+
+    def sources(self, principal: Principal) -> Visible:  # noqa: ARG002 - as above
         """Everything."""
         return EVERYTHING
 

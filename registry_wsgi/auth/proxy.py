@@ -1,14 +1,10 @@
 """The ``proxy`` back end: a user name that nginx vouches for, in a header."""
 
-import re
 from collections.abc import Callable
-from typing import Final
 
 from registry_wsgi.auth.base import Environ, Principal
+from registry_wsgi.names import USER
 from registry_wsgi.storage.accounts import Accounts
-
-USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
-"""A user name, of any back end: without commas, which join repeated headers, and colons."""
 
 
 class ProxyBackend:
@@ -24,4 +20,8 @@ class ProxyBackend:
         name = environ.get(self._variable, "")
         if not name or not self._trusts(environ) or not USER.fullmatch(name):
             return None
+        return self.find(name)
+
+    def find(self, name: str) -> Principal:
+        """Any user: only the proxy knows who there is, and it is asked once a bearer token."""
         return Principal(name, self._accounts.groups(name), "proxy")

@@ -10,18 +10,27 @@ from registry_wsgi.storage.base import EVERYTHING, Visible
 
 EVERYBODY: Final = "anonymous"
 SIGNED_IN: Final = "authenticated"
+"""What stands for many in a rule: ``names.RESERVED_USERS``."""
+
 ADMIN: Final = "admin"
+
+PEOPLE: Final = "any account"
+"""Whoever signs in but for machine tokens; no name that a rule could have been given."""
 
 WHOLE: Final = Pattern("**")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """These users may do these actions in the repositories of this pattern."""
+    """These users may do these actions in the repositories of this pattern.
+
+    ``origin`` is where it stands, for whoever asks why something is allowed.
+    """
 
     repositories: Pattern
     users: frozenset[str]
     actions: frozenset[str]
+    origin: str = "[[access]]"
 
     def names(self, principal: Principal) -> bool:
         """Whether the rule is about this caller."""
@@ -34,6 +43,8 @@ class Rule:
         # A machine token is a principal of its own: a user of the same name is somebody else.
         if principal.kind == "token":
             return False
+        if PEOPLE in self.users:
+            return True
         groups = {f"@{group}" for group in principal.groups}
         return principal.name in self.users or not groups.isdisjoint(self.users)
 
@@ -43,11 +54,19 @@ class Rule:
 
     def __str__(self) -> str:
         users, actions = ", ".join(sorted(self.users)), ", ".join(sorted(self.actions))
-        return f"[[access]] {self.repositories}: {users}: {actions}"
+        return f"{self.origin} {self.repositories}: {users}: {actions}"
 
 
-DEFAULT: Final = Rule(WHOLE, frozenset({SIGNED_IN}), frozenset({"pull", "push", "overwrite"}))
-"""Where no rule is set: whoever signs in pulls and pushes, tags anew included."""
+DEFAULT: Final = Rule(
+    WHOLE,
+    frozenset({PEOPLE}),
+    frozenset({"pull", "push", "overwrite"}),
+    "the default, as there is no [[access]]:",
+)
+"""Where no rule is set: whoever signs in pulls and pushes, tags anew included.
+
+Not so machine tokens: they bring their own grants, which this would make meaningless.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +103,7 @@ def granted(principal: Principal) -> Iterator[Rule]:
                 Pattern(pattern),
                 frozenset({f"token {principal.name}"}),
                 frozenset(principal.grant.actions),
+                "its own grant,",
             )
 
 

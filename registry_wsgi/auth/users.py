@@ -1,5 +1,6 @@
 """The ``users`` back end: accounts in the index."""
 
+import secrets
 from functools import cached_property
 
 from registry_wsgi.auth.base import Principal
@@ -16,13 +17,23 @@ class UsersBackend:
 
     @cached_property
     def _nobody(self) -> str:
-        """A hash that costs as much to check as a real one, so that unknown names do too."""
-        return make_hash("")
+        """A hash that costs as much to check as a real one, so that unknown names do too.
+
+        Its password is nobody's: one that could be guessed would be remembered as right.
+        """
+        return make_hash(secrets.token_hex())
+
+    def recall(self, name: str, password: str) -> Principal | None:
+        """The user who was let in with this password a moment ago."""
+        account = self._accounts.account(name)
+        if account is None or not self._checker.recall(name, password, account.password_hash):
+            return None
+        return self._principal(account)
 
     def check(self, name: str, password: str) -> Principal | None:
         """The user whose password this is."""
-        account = self._accounts.account(name)
-        stored = account.password_hash if account else self._nobody
+        account, nobody = self._accounts.account(name), self._nobody
+        stored = account.password_hash if account else nobody
         right = self._checker.check(name, password, stored)
         return self._principal(account) if right and account else None
 

@@ -2,16 +2,19 @@
 
 import argparse
 import json
+import sys
+from datetime import UTC, datetime
 
 from registry_wsgi.auth.base import ANONYMOUS, Principal
-from registry_wsgi.auth.machines import MachineTokens
-from registry_wsgi.auth.rules import rules_of
-from registry_wsgi.cli.common import Command, CommandError
+from registry_wsgi.auth.passwords import Turns
+from registry_wsgi.cli.common import Command, CommandError, opened
 from registry_wsgi.config import Config
 from registry_wsgi.names import Name
 from registry_wsgi.settings import ACTIONS
 from registry_wsgi.storage.inspecting import EventFilter
-from registry_wsgi.wiring import open_storage, rotate_secret
+from registry_wsgi.storage.opening import Storage
+from registry_wsgi.wiring import rotate_secret
+from registry_wsgi.wiring_access import build_authenticators, build_rules
 
 
 def _access_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,15 +29,9 @@ def _access(options: argparse.Namespace, config: Config) -> int:
     if not config.auth.backends:
         print("allowed: nobody has to sign in (auth.backends is empty)")
         return 0
-    storage = open_storage(config)
-    accounts = storage.index.accounts
-    principal = MachineTokens(accounts, storage.clock.now).find(options.user)
-    if options.user == "anonymous":
-        principal = ANONYMOUS
-    if principal is None:
-        principal = Principal(options.user, accounts.groups(options.user), "user")
-    rules = rules_of((rule.repositories, rule.users, rule.actions) for rule in config.access)
-    rule = rules.deciding(principal, options.action, repository)
+    with opened(config) as storage:
+        principal = _principal(options.user, config, storage)
+    rule = build_rules(config).deciding(principal, options.action, repository)
     if rule is None:
         print(f"denied: no rule allows {options.user} to {options.action} in {repository}")
         return 1
@@ -42,21 +39,49 @@ def _access(options: argparse.Namespace, config: Config) -> int:
     return 0
 
 
+def _principal(name: str, config: Config, storage: Storage) -> Principal:
+    """Who signs in by this name, as far as the registry can know."""
+    if name == "anonymous":
+        return ANONYMOUS
+    accounts = storage.index.accounts
+    for authenticator in build_authenticators(config, accounts, storage.clock.now, Turns(1)):
+        found = authenticator.find(name)
+        if found is not None:
+            return found
+    if "proxy" not in config.auth.backends:
+        print(f"note: nobody can sign in as {name} now", file=sys.stderr)
+    return Principal(name, accounts.groups(name), "user")
+
+
 def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repository", help="only of this one")
     parser.add_argument("--tag", help="only of this one")
     parser.add_argument("--user", help="only by this one")
-    parser.add_argument("--action", choices=("push", "move", "delete"), help="only this")
+    parser.add_argument("--action", choices=("push", "move", "delete", "pull"), help="only this")
     parser.add_argument("--since", metavar="TIME", help="RFC 3339, such as 2026-01-31")
     parser.add_argument("--limit", type=int, default=1000, help="the newest N (1000)")
     parser.add_argument("--json", action="store_true", help="print one JSON object an event")
 
 
+def _since(text: str | None) -> str | None:
+    """The moment as the index writes moments; raises CommandError for what is none."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise CommandError(f"--since takes a date or a time, not {text!r}") from error
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
 def _audit(options: argparse.Namespace, config: Config) -> int:
-    chosen = EventFilter(
-        options.repository, options.tag, options.user, options.action, options.since
-    )
-    for event in open_storage(config).index.inspection.events(chosen, options.limit):
+    user = "" if options.user == "anonymous" else options.user
+    since = _since(options.since)
+    chosen = EventFilter(options.repository, options.tag, user, options.action, since)
+    with opened(config) as storage:
+        events = storage.index.inspection.events(chosen, options.limit)
+    for event in events:
         row = {
             "at": event.at,
             "user": event.actor or "anonymous",
@@ -80,7 +105,7 @@ def _secret(options: argparse.Namespace, config: Config) -> int:
     if options.keep < 0:
         raise CommandError("--keep must be 0 or more")
     kept = rotate_secret(config, options.keep)
-    print(f"a new key signs once the registry was reloaded (HUP); {kept} older stay valid")
+    print(f"a new key signs from now on; {kept} older stay valid")
     return 0
 
 

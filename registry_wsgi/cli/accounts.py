@@ -9,15 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 from registry_wsgi.auth.machines import hash_of, new_secret
 from registry_wsgi.auth.passwords import PASSWORD_LIMIT, make_hash
-from registry_wsgi.auth.proxy import USER
-from registry_wsgi.cli.common import Command, CommandError
+from registry_wsgi.cli.common import Command, CommandError, opened
 from registry_wsgi.config import Config
-from registry_wsgi.names import Pattern
+from registry_wsgi.names import RESERVED_USERS, USER, Pattern
 from registry_wsgi.settings import ACTIONS
 from registry_wsgi.storage.accounts import Account, Accounts, MachineToken
-from registry_wsgi.wiring import open_storage
 
-_EXPIRY = re.compile(r"([0-9]{1,5})([dhm])")
+_EXPIRY = re.compile(r"([1-9][0-9]{0,4})([dhm])")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
@@ -25,9 +23,15 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _user_name(text: str) -> str:
-    if not USER.fullmatch(text):
-        raise CommandError(f"{text!r} is no user name: letters, digits and . _ @ + - only")
+def _name(text: str | None, what: str = "user") -> str:
+    """A name that somebody may have; raises CommandError for others."""
+    if text is None:
+        raise CommandError(f"the name of the {what} is missing")
+    if not USER.fullmatch(text) or text in RESERVED_USERS:
+        reserved = " or ".join(sorted(RESERVED_USERS))
+        raise CommandError(
+            f"{text!r} is no {what} name: letters, digits and . _ @ + - only, and not {reserved}"
+        )
     return text
 
 
@@ -53,22 +57,32 @@ def _user_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _user(options: argparse.Namespace, config: Config) -> int:
-    accounts = open_storage(config).index.accounts
-    if options.verb == "list":
-        _list_users(accounts, as_json=options.json)
-        return 0
-    name = _user_name(options.name or "")
-    if options.verb == "remove":
-        if not accounts.remove_account(name):
-            raise CommandError(f"there is no user {name!r}")
-        return 0
-    account = Account(name, make_hash(_password(options)), _now())
-    new = options.verb == "add"
-    if not accounts.put_account(account, new=new):
-        raise CommandError(f"there is a user {name!r} already" if new else f"no user {name!r}")
-    for group in options.group:
-        accounts.join(_user_name(group), name)
+    with opened(config) as storage:
+        accounts = storage.index.accounts
+        if options.verb == "list":
+            _list_users(accounts, as_json=options.json)
+            return 0
+        name = _name(options.name)
+        if options.verb == "remove":
+            if not accounts.remove_account(name):
+                raise CommandError(f"there is no user {name!r}")
+            return 0
+        _put_user(options, accounts, name, new=options.verb == "add")
     return 0
+
+
+def _put_user(options: argparse.Namespace, accounts: Accounts, name: str, *, new: bool) -> None:
+    """Add a user, or change the password of one; what is refused is refused before the prompt."""
+    groups = [_group_name(group) for group in options.group]
+    if new and accounts.token(name):
+        raise CommandError(f"there is a token {name!r}: in the audit trail they would look alike")
+    if new == bool(accounts.account(name)):
+        raise CommandError(f"there is {'a' if new else 'no'} user {name!r}{' already' * new}")
+    account = Account(name, make_hash(_password(options)), _now())
+    if not accounts.put_account(account, new=new):
+        raise CommandError(f"user {name!r} was changed by somebody else meanwhile")
+    for group in groups:
+        accounts.join(group, name)
 
 
 def _list_users(accounts: Accounts, *, as_json: bool) -> None:
@@ -81,24 +95,35 @@ def _list_users(accounts: Accounts, *, as_json: bool) -> None:
             print(f"{account.name}\t{','.join(groups) or '-'}\t{account.created_at}")
 
 
+def _group_name(text: str | None) -> str:
+    return _name(text and text.removeprefix("@"), "group")
+
+
 def _group_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("verb", choices=("add", "remove", "list"))
-    parser.add_argument("group", nargs="?", help="its name, without @")
+    parser.add_argument("group", nargs="?", help="its name")
     parser.add_argument("names", nargs="*", metavar="USER", help="of any back end")
+    parser.add_argument("--json", action="store_true", help="list as JSON")
 
 
 def _group(options: argparse.Namespace, config: Config) -> int:
-    accounts = open_storage(config).index.accounts
-    if options.verb == "list":
-        for group, name in accounts.memberships():
-            print(f"{group}\t{name}")
-        return 0
-    group = _user_name((options.group or "").removeprefix("@"))
-    for name in options.names:
-        if options.verb == "add":
-            accounts.join(group, _user_name(name))
-        elif not accounts.leave(group, name):
-            raise CommandError(f"{name!r} is not in {group!r}")
+    with opened(config) as storage:
+        accounts = storage.index.accounts
+        if options.verb == "list":
+            for group, name in accounts.memberships():
+                row = {"group": group, "user": name}
+                print(json.dumps(row) if options.json else f"{group}\t{name}")
+            return 0
+        group, names = _group_name(options.group), [_name(name) for name in options.names]
+        if not names:
+            raise CommandError(
+                f"whom to {options.verb}? registry-wsgi group {options.verb} {group} USER..."
+            )
+        for name in names:
+            if options.verb == "add":
+                accounts.join(group, name)
+            elif not accounts.leave(group, name):
+                raise CommandError(f"{name!r} is not in {group!r}")
     return 0
 
 
@@ -112,22 +137,30 @@ def _token_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _token(options: argparse.Namespace, config: Config) -> int:
-    accounts = open_storage(config).index.accounts
-    if options.verb == "list":
-        for token in accounts.tokens():
-            print(_token_line(token, as_json=options.json))
-        return 0
-    name = _user_name(options.name or "")
-    if options.verb == "revoke":
-        if not accounts.remove_token(name):
-            raise CommandError(f"there is no token {name!r}")
-        print(f"revoked {name}; it is refused from the next request on", file=sys.stderr)
-        return 0
-    secret = new_secret()
-    if not accounts.add_token(_new_token(options, name, secret)):
-        raise CommandError(f"there is a token {name!r} already: revoke it, or name this otherwise")
-    print(f"token {name}, shown this once; docker login -u {name}", file=sys.stderr)
-    print(secret)
+    with opened(config) as storage:
+        accounts = storage.index.accounts
+        if options.verb == "list":
+            for token in accounts.tokens():
+                print(_token_line(token, as_json=options.json))
+            return 0
+        name = _name(options.name, "token")
+        if options.verb == "revoke":
+            if not accounts.remove_token(name):
+                raise CommandError(f"there is no token {name!r}")
+            print(f"revoked {name}; it is refused from the next request on", file=sys.stderr)
+            return 0
+        secret = new_secret()
+        token = _new_token(options, name, secret)
+        if accounts.account(name):
+            raise CommandError(
+                f"there is a user {name!r}: in the audit trail they would look alike"
+            )
+        if not accounts.add_token(token):
+            raise CommandError(
+                f"there is a token {name!r} already: revoke it, or name this otherwise"
+            )
+        print(f"token {name}, shown this once; docker login -u {name}", file=sys.stderr)
+        print(secret)
     return 0
 
 
@@ -158,6 +191,7 @@ def _token_line(token: MachineToken, *, as_json: bool) -> str:
         "name": token.name,
         "repositories": ",".join(token.repositories),
         "actions": ",".join(token.actions),
+        "created_at": token.created_at,
         "expires_at": token.expires_at or "never",
         "last_used_at": token.last_used_at or "never",
     }

@@ -1,11 +1,14 @@
 """What a command is."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from registry_wsgi.config import Config
+from registry_wsgi.storage.opening import Storage
+from registry_wsgi.wiring import open_storage
 
 
 class CommandError(Exception):
@@ -28,6 +31,16 @@ class Command:
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Config], int]
     flags: Callable[[argparse.Namespace], Mapping[str, Any]] = _no_flags
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Storage]:
+    """The data directory, whose index is closed afterwards as its locks want it."""
+    storage = open_storage(config)
+    try:
+        yield storage
+    finally:
+        storage.index.database.close()
 
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")

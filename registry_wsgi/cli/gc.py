@@ -25,9 +25,9 @@ def _flags(options: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
-    if config.server.read_only:
-        raise RegistryError(UNAVAILABLE, "the registry is read-only")
     storage = open_storage(config)
+    if config.server.read_only or storage.read_only:
+        raise RegistryError(UNAVAILABLE, "the registry is read-only")
     if storage.latch.is_set():
         raise RegistryError(UNAVAILABLE, "a disk error stopped writes: start the registry anew")
     collector = build_collector(config, storage)

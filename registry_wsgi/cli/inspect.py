@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from contextlib import nullcontext
 
 from registry_wsgi.cli.common import Command, human
 from registry_wsgi.config import Config
@@ -24,7 +25,8 @@ def _fsck(options: argparse.Namespace, config: Config) -> int:
     problems = notes = 0
     try:
         storage = open_storage(config)
-        with storage.collecting.held():
+        # Nobody can collect or lock on a read-only file system.
+        with nullcontext() if storage.read_only else storage.collecting.held():
             for finding in build_fsck(storage, deep=options.deep, repair=options.repair).run():
                 problems += not finding.note
                 notes += finding.note

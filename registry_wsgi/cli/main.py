@@ -4,11 +4,22 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
-from registry_wsgi.cli import access, accounts, delete, events, gc, inspect, serve
-from registry_wsgi.cli.common import Command
-from registry_wsgi.config import ConfigError, load
+from registry_wsgi.cli import (
+    access,
+    accounts,
+    adopt,
+    backup,
+    delete,
+    events,
+    gc,
+    inspect,
+    serve,
+    transfer,
+)
+from registry_wsgi.cli.common import Command, CommandError
+from registry_wsgi.config import Config, ConfigError, from_environment
 from registry_wsgi.errors import RegistryError, StorageFault
 from registry_wsgi.version import VERSION
 
@@ -26,6 +37,11 @@ COMMANDS: tuple[Command, ...] = (
     access.SECRET,
     events.COMMAND,
     inspect.STATS,
+    backup.BACKUP,
+    backup.RESTORE,
+    transfer.EXPORT,
+    transfer.IMPORT,
+    adopt.COMMAND,
 )
 
 
@@ -52,17 +68,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or (words[0].startswith("-") and words[0] not in {"-h", "--help", "--version"}):
         words.insert(0, serve.COMMAND.name)
     options = parser().parse_args(words)
-    environment = dict(os.environ)
-    named = environment.pop("REGISTRY_WSGI_CONFIG", None)
-    path = options.config or named
     flags = {} if options.data is None else {"storage.data": options.data}
     flags |= options.flags(options)
+    options.read = partial(from_environment, os.environ, options.config, flags)
     try:
-        config = load(Path(path) if path else None, environment, flags)
+        config: Config = options.read()
         status: int = options.run(options, config)
     except (ConfigError, StorageFault, OSError) as error:
         print(f"registry-wsgi: {_reason(error)}", file=sys.stderr)
         return 2
+    except CommandError as error:
+        print(f"registry-wsgi: {error}", file=sys.stderr)
+        return 1
     except RegistryError as error:
         print(f"registry-wsgi: {error.row.message}: {error.detail}", file=sys.stderr)
         return 1

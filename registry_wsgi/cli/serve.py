@@ -1,7 +1,6 @@
 """``serve``."""
 
 import argparse
-import ipaddress
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any, Final
 from werkzeug.serving import run_simple
 
 from registry_wsgi.cli.common import Command
-from registry_wsgi.config import Config, ConfigError
+from registry_wsgi.config import Config
 from registry_wsgi.server import serve
+from registry_wsgi.server.exposure import refuse_open_network
 from registry_wsgi.version import VERSION
 from registry_wsgi.wiring import create_app, start
 
@@ -40,27 +40,8 @@ def _flags(options: argparse.Namespace) -> Mapping[str, Any]:
     return {name: given[flag] for flag, name in _SETTINGS.items() if given[flag] is not None}
 
 
-def _refuse_open_network(config: Config) -> None:
-    """Raise ConfigError when everybody on the network could do everything."""
-    host, _, _ = config.server.bind.rpartition(":")
-    local = config.server.bind.startswith("unix:") or is_loopback(host.strip("[]"))
-    if not (local or config.auth.backends or config.auth.open_to_network):
-        raise ConfigError(
-            f"server.bind = {config.server.bind!r} lets the whole network push and delete: set "
-            "auth.backends, or auth.open_to_network = true if that is what you want"
-        )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _run(options: argparse.Namespace, config: Config) -> int:
-    _refuse_open_network(config)
+    refuse_open_network(config)
     for problem in start(config):
         print(f"writes stay refused after a disk error: {problem.what} {problem.message}")
     app = create_app(config)
@@ -71,7 +52,7 @@ def _run(options: argparse.Namespace, config: Config) -> int:
         tls = files if config.server.certfile else None
         run_simple(host, port, app, use_reloader=True, threaded=True, ssl_context=tls)
     else:
-        serve.run(app, config)
+        serve.run(app, config, options.read)
     return 0
 
 

@@ -88,10 +88,11 @@ def find(environ: dict[str, Any], length: int | None) -> Connection | None:
         unreader = reader.req.unreader
     else:
         return None
-    plain = type(unreader) is SocketUnreader and type(unreader.sock) is socket.socket
-    if not plain or environ.get("gunicorn.socket") is not unreader.sock:
+    source: Any = environ.get("gunicorn.socket")
+    if type(unreader) is not SocketUnreader or type(source) is not socket.socket:
         return None
-    return Connection(body, unreader) if unreader.sock.gettimeout() is None else None
+    plain = unreader.sock is source and source.gettimeout() is None
+    return Connection(body, unreader) if plain else None
 
 
 def _untouched(reader: Any) -> bool:

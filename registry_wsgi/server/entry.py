@@ -7,6 +7,7 @@ from typing import Any
 from gunicorn.http.wsgi import Response
 
 from registry_wsgi.server.background import Background
+from registry_wsgi.server.lanes import Lane
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -19,11 +20,28 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
         return [line for line in super().default_headers() if not line.startswith("Server: ")]
 
 
-class Entry:
-    """The application as a server calls it: quiet under gunicorn, and keeping house."""
+def nothing_is(method: str, path: str) -> bool:  # noqa: ARG001 - what ``Entry.quick`` is asked
+    """No route is quick."""
+    return False
 
-    def __init__(self, app: WsgiApp, background: Sequence[Background]) -> None:
+
+class Entry:
+    """The application as a server calls it: quiet under gunicorn, and keeping house.
+
+    ``quick`` tells of a method and a path whether the answer waits for nothing (see ``worker``),
+    ``lane`` is what uploads take (see ``parking``).
+    """
+
+    def __init__(
+        self,
+        app: WsgiApp,
+        background: Sequence[Background],
+        quick: Callable[[str, str], bool] = nothing_is,
+        lane: Lane | None = None,
+    ) -> None:
         self._app = app
+        self.quick = quick
+        self.lane = lane
         self._background = background
         self._pid = 0
 

@@ -16,27 +16,60 @@ WAITING: Final = 1
 RETRY_AFTER: Final = (("Retry-After", "5"),)
 
 
+class _Reserved(threading.local):
+    """Per thread, whether it has a place that its request did not enter yet."""
+
+    place = False
+
+
 class Lane:
     """Room for ``places`` bodies in this process, made before the fork and used after it."""
 
     def __init__(self, places: int) -> None:
         self._places = threading.Semaphore(places)
         self._waiting = threading.Semaphore(WAITING)
+        self._reserved = _Reserved()
+        self.threads_wait = True
+        """Whether a thread may wait for a place: not where requests wait without one."""
         self.on_leave: Callable[[], None] = _nothing
+        """Called when a place came free, by the thread that left it."""
 
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Have a place; raises RegistryError (UNAVAILABLE) when none comes free in time."""
-        if not self._places.acquire(blocking=False) and not self._wait():
+        if self._reserved.place:
+            self._reserved.place = False
+        elif not self._places.acquire(blocking=False) and not self._wait():
             raise RegistryError(UNAVAILABLE, "too many uploads at once", headers=RETRY_AFTER)
         try:
             yield
         finally:
+            self._leave()
+
+    def has_room(self) -> bool:
+        """Whether a place was free just now."""
+        free = self._places.acquire(blocking=False)
+        if free:
             self._places.release()
-            self.on_leave()
+        return free
+
+    def reserve(self) -> bool:
+        """Have a place for the request that this thread is about to serve, if one is free."""
+        self._reserved.place = self._places.acquire(blocking=False)
+        return self._reserved.place
+
+    def unreserve(self) -> None:
+        """Give the place back if the request did not take it."""
+        if self._reserved.place:
+            self._reserved.place = False
+            self._leave()
+
+    def _leave(self) -> None:
+        self._places.release()
+        self.on_leave()
 
     def _wait(self) -> bool:
-        if not self._waiting.acquire(blocking=False):
+        if not self.threads_wait or not self._waiting.acquire(blocking=False):
             return False
         try:
             return self._places.acquire(timeout=WAIT_SECONDS)

@@ -1,33 +1,62 @@
-"""``serve``: gunicorn inside this process."""
+"""``serve``: gunicorn inside this process, and what gunicorn is told, whoever starts it."""
 
+import logging
 import multiprocessing
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from gunicorn.app.base import BaseApplication
 
-from registry_wsgi.config import Config
+from registry_wsgi.config import Config, ConfigError
+from registry_wsgi.errors import StorageFault
 from registry_wsgi.server.entry import Entry
+from registry_wsgi.server.worker import FastWorker
+from registry_wsgi.wiring import create_app
+
+LOG: Final = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS: Final = 120
+"""After how long a process is killed whose own thread hangs; requests may take any time."""
+
+KEEP_ALIVE_SECONDS: Final = 75
+"""How long an idle connection is kept: longer than nginx keeps one that it may send on."""
+
+SOCKET_UMASK: Final = 0o117
+"""A unix socket's peer is trusted, so nobody but its user and group may connect."""
+
+REFUSED: Final = (ConfigError, StorageFault)
+"""Why a reload changes nothing: what is served goes on as it was."""
 
 
 def gunicorn_settings(config: Config) -> dict[str, Any]:
-    """What gunicorn is told; the reasons are in ``contrib/gunicorn.conf.py``."""
+    """What gunicorn is told, by ``serve`` and by ``contrib/gunicorn.conf.py``."""
     server = config.server
     settings: dict[str, Any] = {
         "bind": server.bind,
+        "umask": SOCKET_UMASK,
         "workers": server.workers or multiprocessing.cpu_count(),
         "threads": server.threads,
-        "worker_class": "gthread",
+        # Threads: a process of the sync worker beats its heart between requests only, and would
+        # be killed in the midst of a long upload.
+        "worker_class": FastWorker if server.fast else "gthread",
         "preload_app": True,
-        "timeout": 120,
-        "graceful_timeout": 60,
-        "keepalive": 75,
+        "timeout": HEARTBEAT_SECONDS,
+        # A worker that stops or is replaced ends its requests first. Uploads that take longer
+        # are cut, and resume.
+        "graceful_timeout": server.graceful_timeout,
+        "keepalive": KEEP_ALIVE_SECONDS,
+        # To replace a worker after so many requests would cut its uploads.
         "max_requests": 0,
+        # On a disk a busy one could delay the heartbeat until the worker is taken for dead.
         "worker_tmp_dir": "/dev/shm",  # noqa: S108 - gunicorn's heartbeat files, not ours
         "control_socket_disable": True,
+        # HTTP/2 would take bodies into memory as a whole.
+        "http_protocols": "h1",
         # The application alone judges forwarded headers, by the peer's address.
         "forwarded_allow_ips": "",
         "secure_scheme_headers": {},
         "forwarder_headers": "",
+        # X_Forwarded_Host is not X-Forwarded-Host.
         "header_map": "refuse",
     }
     if server.certfile:
@@ -36,27 +65,39 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
 
 
 class Serve(BaseApplication):  # type: ignore[misc] # gunicorn has no types
-    """The registry under gunicorn, without a settings file of gunicorn's."""
+    """The registry under gunicorn, without a settings file of gunicorn's.
 
-    def __init__(self, app: Entry, config: Config) -> None:
-        self._app = app
-        self._settings = gunicorn_settings(config)
+    ``read`` gives the settings anew, for a reload.
+    """
+
+    def __init__(self, app: Entry, config: Config, read: Callable[[], Config]) -> None:
+        self._config = config
+        self._read = read
         super().__init__()
+        self.callable = app
 
     def load_config(self) -> None:
         """Hand over the settings."""
-        self.cfg.set("post_worker_init", self._post_worker_init)
-        for name, value in self._settings.items():
+        self.cfg.set("post_worker_init", post_worker_init)
+        for name, value in gunicorn_settings(self._config).items():
             self.cfg.set(name, value)
 
-    def load(self) -> Entry:
-        """The application, made before the workers fork."""
-        return self._app
+    def reload(self) -> None:
+        """On HUP: settings, keys and accounts as they are now, or all as before if one is wrong."""
+        try:
+            config = self._read()
+            self.callable = create_app(config)
+            self._config = config
+        except REFUSED as error:
+            LOG.error("not reloaded: %s", error)  # noqa: TRY400 - the message says what is wrong
+        super().reload()
 
-    def _post_worker_init(self, worker: Any) -> None:  # noqa: ARG002 - gunicorn's hook
-        self._app.start()
+
+def post_worker_init(worker: Any) -> None:
+    """Start what runs beside requests (gunicorn's hook)."""
+    worker.wsgi.start()
 
 
-def run(app: Entry, config: Config) -> None:
+def run(app: Entry, config: Config, read: Callable[[], Config]) -> None:
     """Serve until told to stop."""
-    Serve(app, config).run()
+    Serve(app, config, read).run()

@@ -20,7 +20,6 @@ import re
 import selectors
 import socket
 import time
-from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -29,11 +28,11 @@ from typing import Any, Final
 from gunicorn.http import wsgi
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.unreader import SocketUnreader
-from gunicorn.workers.gthread import ThreadWorker
 
 from registry_wsgi.errors import WouldWait
 from registry_wsgi.server.answers import Answer
 from registry_wsgi.server.known import is_known
+from registry_wsgi.server.parking import ParkingWorker
 from registry_wsgi.server.polling import ANSWERING
 
 HEAD_LIMIT: Final = 8192
@@ -80,7 +79,7 @@ class _Guard:
         return True
 
 
-class FastWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
+class FastWorker(ParkingWorker):
     """``worker_class`` of ``serve``; see this module's text."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -228,9 +227,11 @@ class FastWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         for conn in [*self.keepalived_conns, *self._sending]:
             if force or conn.timeout <= now:
                 self.drop(conn)
-        self.keepalived_conns = deque(sorted(self.keepalived_conns, key=_timeout))
+        waiting = sorted(self.keepalived_conns, key=_timeout)
+        self.keepalived_conns.clear()
+        self.keepalived_conns.extend(waiting)
 
-    def handle_request(self, req: Any, conn: Any) -> bool:
+    def handle_request(self, req: Any, conn: Any) -> Any:
         """Gunicorn's way, in a thread of the pool; what it made of the headers is remembered."""
         block = conn.__dict__.pop("fresh_block", None)
         if block is not None and _is_plain_get(req) and not conn.parser.unreader.buf.tell():
@@ -240,8 +241,7 @@ class FastWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             environ["wsgi.multithread"] = True
             if not environ["SCRIPT_NAME"]:
                 conn.templates[block] = Template(req, environ)
-        kept: bool = super().handle_request(req, conn)
-        return kept
+        return super().handle_request(req, conn)
 
 
 def _is_set(cfg: Any, hook: str) -> bool:

@@ -8,7 +8,8 @@ from typing import BinaryIO, Final
 
 from registry_wsgi.errors import BLOB_UNKNOWN, RegistryError, StorageFault
 from registry_wsgi.names import Digest, Name
-from registry_wsgi.storage.base import Blob, BlobStore, Clock, Index
+from registry_wsgi.storage.base import NOBODY, Actor, Blob, Clock, Index
+from registry_wsgi.storage.store import BlobStore
 
 __all__ = ["LEASE_INTERVAL", "Blob", "BlobService"]
 
@@ -73,6 +74,6 @@ class BlobService:
         content.seek(0)
         return content
 
-    def delete(self, repository: Name, digest: Digest) -> None:
+    def delete(self, repository: Name, digest: Digest, actor: Actor = NOBODY) -> None:
         """Stop serving the blob here; raises RegistryError (BLOB_UNKNOWN, BLOB_REFERENCED)."""
-        self.index.blobs.unlink(repository, digest)
+        self.index.blobs.unlink(repository, digest, actor)

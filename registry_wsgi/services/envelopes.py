@@ -12,6 +12,8 @@ Envelope = tuple[str, dict[str, object]]
 
 DISTRIBUTION_TYPE: Final = "application/vnd.docker.distribution.events.v2+json"
 CLOUDEVENTS_TYPE: Final = "application/cloudevents+json; charset=utf-8"
+BLOB_TYPE: Final = "application/octet-stream"
+"""The media type of an event that is of a blob."""
 
 _ACTIONS: Final = {"push": "push", "move": "push", "delete": "delete", "pull": "pull"}
 """Distribution knows no moves: to it each is the push of a tag."""
@@ -31,13 +33,14 @@ def distribution(numbered: Numbered, service: str, base: str) -> Envelope:
     """
     event = numbered.event
     digest = event.digest or event.previous
+    kind = "blobs" if event.media_type == BLOB_TYPE else "manifests"
     target: dict[str, object] = {
         "mediaType": event.media_type,
         "size": event.size,
         "length": event.size,
         "digest": digest,
         "repository": event.repository,
-        "url": f"{base}/v2/{event.repository}/manifests/{digest}",
+        "url": f"{base}/v2/{event.repository}/{kind}/{digest}",
     }
     if event.tag is not None:
         target["tag"] = event.tag

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from registry_wsgi.errors import RegistryError
 from registry_wsgi.names import Digest, digest_of, new_hash
-from registry_wsgi.storage.base import BlobStore
 from registry_wsgi.storage.collecting import Collection
 from registry_wsgi.storage.inspecting import BlobRow, Inspection
+from registry_wsgi.storage.store import BlobStore
 
 READ_SIZE = 1 << 20
 

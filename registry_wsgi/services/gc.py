@@ -14,8 +14,9 @@ from typing import Final
 from registry_wsgi.errors import UPLOAD_UNKNOWN, RegistryError
 from registry_wsgi.names import Digest
 from registry_wsgi.services.blobs import LEASE_INTERVAL
-from registry_wsgi.storage.base import BlobStore, Clock, StoredFile
+from registry_wsgi.storage.base import Clock
 from registry_wsgi.storage.collecting import Collection, Doomed, Rule
+from registry_wsgi.storage.store import BlobStore, StoredFile
 
 BOOT_GRACE: Final = 3_600_000
 """Milliseconds of a new boot in which no lease is over: a power cut may have undone the last

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from registry_wsgi.errors import UNAVAILABLE, RegistryError
-from registry_wsgi.storage.base import BlobStore, Index
+from registry_wsgi.storage.base import Index
+from registry_wsgi.storage.store import BlobStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from registry_wsgi.storage.base import BlobStore
 from registry_wsgi.storage.inspecting import Inspection
+from registry_wsgi.storage.store import BlobStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,15 +23,8 @@ from registry_wsgi.errors import (
     StorageFault,
 )
 from registry_wsgi.names import Digest, Name, digest_of, new_hash
-from registry_wsgi.storage.base import (
-    EVERYTHING,
-    BlobStore,
-    Clock,
-    Index,
-    StagedUpload,
-    Upload,
-    Visible,
-)
+from registry_wsgi.storage.base import EVERYTHING, Clock, Index, Upload, Visible
+from registry_wsgi.storage.store import BlobStore, StagedUpload
 
 
 class Body(Protocol):

@@ -1,14 +1,12 @@
-"""The two storage contracts and what travels over them: the index, and the blob store.
+"""The contract of the index and what travels over it; that of the blob store is in `store`.
 
 A second implementation of either is an added module that passes the contract tests in
 ``tests/storage``; nothing outside ``storage`` and ``wiring`` names a concrete class.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from registry_wsgi.names import Digest, Name, Reference, Tag
 from registry_wsgi.oci import Manifest
@@ -85,6 +83,9 @@ class Actor:
     request_id: str = ""
 
 
+NOBODY = Actor()
+
+
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """What a conditional PUT wants a tag to point at (RFC 9110, 13.1).
@@ -149,7 +150,7 @@ class BlobIndex(Protocol):
         """
         ...
 
-    def unlink(self, repository: Name, digest: Digest) -> None:
+    def unlink(self, repository: Name, digest: Digest, actor: Actor = NOBODY) -> None:
         """Stop serving the blob in ``repository``; raises RegistryError.
 
         BLOB_UNKNOWN when it is not there, BLOB_REFERENCED while one of the repository's manifests
@@ -265,107 +266,4 @@ class Index(Protocol):
 
     def ready(self) -> None:
         """Raise StorageFault unless the index can be read."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """Bytes on the disk: their number, and how many removing them gives back."""
-
-    size: int
-    freed: int
-
-
-class StagedUpload(Protocol):
-    """The bytes of one upload session, held by one writer across all processes."""
-
-    @property
-    def size(self) -> int:
-        """Bytes staged so far."""
-        ...
-
-    def truncate(self, size: int) -> None:
-        """Forget what is beyond ``size``."""
-        ...
-
-    def write(self, block: memoryview | bytes) -> None:
-        """Append all of ``block``; raises StorageFault, after which the session is dead."""
-        ...
-
-    def sync(self) -> None:
-        """Make what was written survive a power cut; a failure is never retried."""
-        ...
-
-    def blocks(self) -> Iterator[memoryview]:
-        """What is staged, from its start, each block valid until the next."""
-        ...
-
-    def publish(self, digest: Digest) -> None:
-        """Turn verified staged bytes into the blob, replacing what was there; durable on return.
-
-        The caller holds ``BlobStore.lock(digest)``. Raises StorageFault.
-        """
-        ...
-
-
-class BlobStore(Protocol):
-    """The bytes: blobs that never change, and the staged bytes of upload sessions."""
-
-    def create(self, uuid: str) -> AbstractContextManager[StagedUpload]:
-        """Make the empty staging file of a new session and be its writer, as ``stage``."""
-        ...
-
-    def stage(self, uuid: str) -> AbstractContextManager[StagedUpload]:
-        """Become the one writer of a session until the end of the block.
-
-        Raises RegistryError: UPLOAD_UNKNOWN (no such file), UPLOAD_BUSY (another writes).
-        """
-        ...
-
-    def staged(self, uuid: str) -> StoredFile | None:
-        """What is staged, without becoming the writer; ``None`` if there is no file."""
-        ...
-
-    def require_space(self, size: int) -> None:
-        """Raise StorageFault (full) unless ``size`` more bytes can be staged."""
-        ...
-
-    def space(self) -> tuple[int, int]:
-        """Bytes that are free, and bytes in all."""
-        ...
-
-    def lock(self, digest: Digest) -> AbstractContextManager[None]:
-        """Keep everybody else from publishing or removing this digest."""
-        ...
-
-    def discard(self, uuid: str) -> None:
-        """Remove a session's staged bytes, if they are there."""
-        ...
-
-    def open(self, digest: Digest) -> BinaryIO | None:
-        """The blob for reading, ``None`` if there is no such file."""
-        ...
-
-    def stored(self, digest: Digest) -> StoredFile | None:
-        """What is stored of a blob, ``None`` if there is no such file."""
-        ...
-
-    def remove(self, digest: Digest) -> None:
-        """Remove the blob's bytes, if they are there. The caller holds ``lock(digest)``."""
-        ...
-
-    def quarantine(self, digest: Digest) -> object:
-        """Move corrupt bytes aside and return where to. The caller holds ``lock(digest)``."""
-        ...
-
-    def blobs(self) -> Iterator[Digest]:
-        """Every blob there are bytes of, whatever the index knows."""
-        ...
-
-    def uploads(self) -> Iterator[str]:
-        """Every upload session there are bytes of, whatever the index knows."""
-        ...
-
-    def ready(self) -> None:
-        """Raise StorageFault unless data can be written."""
         ...

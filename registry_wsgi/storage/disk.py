@@ -14,16 +14,16 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from registry_wsgi.errors import UPLOAD_BUSY, UPLOAD_UNKNOWN, RegistryError, StorageFault
 from registry_wsgi.names import ALGORITHMS, Digest
-from registry_wsgi.storage.base import StoredFile
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.locks import DigestLocks
 from registry_wsgi.storage.reserve import Reserve
+from registry_wsgi.storage.store import StoredFile
 
 READ_SIZE: Final = 1 << 20
 """How much is read from a staged file at once, in bytes."""
@@ -136,9 +136,13 @@ def _names(directory: Path) -> list[str]:
 
 
 class DiskStore:
-    """Blobs and staged uploads under one data directory."""
+    """Blobs and staged uploads under one data directory.
 
-    def __init__(self, data: Path, ops: FileOps, reserve: Reserve) -> None:
+    ``locking`` is false where nobody can write, and so nobody can lock.
+    """
+
+    def __init__(self, data: Path, ops: FileOps, reserve: Reserve, *, locking: bool = True) -> None:
+        self._locking = locking
         self._ops = ops
         self._reserve = reserve
         self._blobs = data / "blobs"
@@ -158,7 +162,12 @@ class DiskStore:
 
     def path(self, digest: Digest) -> Path:
         """Where a blob is: made of a parsed digest alone."""
-        return self._blobs / digest.algorithm / digest.hex[:2] / digest.hex
+        return self._blobs / self.place(digest)
+
+    @staticmethod
+    def place(digest: Digest) -> str:
+        """The same, from the blobs' directory on."""
+        return f"{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
 
     @contextmanager
     def create(self, uuid: str) -> Iterator[DiskUpload]:
@@ -224,6 +233,8 @@ class DiskStore:
 
     def lock(self, digest: Digest) -> AbstractContextManager[None]:
         """Keep everybody else from publishing or removing this digest."""
+        if not self._locking:
+            return nullcontext()
         return self._locks.of(digest.hex).held()
 
     def discard(self, uuid: str) -> None:

@@ -6,6 +6,7 @@ unsynced data lost. No other module opens a file for writing, renames, unlinks o
 
 import ctypes
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,6 +18,16 @@ PRIVATE: Final = 0o600
 FINISHED: Final = 0o444
 
 _SYNC_FILE_RANGE_WRITE: Final = 2
+
+_FICLONE: Final = 0x40049409
+"""ioctl_ficlone(2): share the source's extents."""
+
+_COPY_SIZE: Final = 1 << 20
+
+_NOT_IN_KERNEL: Final = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
+)
+"""What copy_file_range(2) says to files that it does not copy."""
 
 
 def _find_sync_file_range() -> Any:
@@ -116,6 +127,32 @@ class FileOps:
             if error.errno == errno.EIO:
                 self.on_sync_error()
             raise StorageFault("sync failed", str(descriptor), error) from error
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file another name; raises OSError where the file system or the kernel refuses."""
+        os.link(source, target, follow_symlinks=False)
+
+    def clone(self, source: int, target: int) -> bool:
+        """Let an empty file share the other's extents; ``False`` where that cannot be."""
+        try:
+            fcntl.ioctl(target, _FICLONE, source)
+        except OSError:
+            return False
+        return True
+
+    def copy(self, source: int, target: int) -> None:
+        """Copy all bytes into an empty file, in the kernel where it can."""
+        offset = 0
+        try:
+            while count := os.copy_file_range(source, target, _COPY_SIZE, offset, offset):
+                offset += count
+        except OSError as error:
+            if error.errno not in _NOT_IN_KERNEL:
+                raise
+        # Some file systems report an end where there is none: read on from there.
+        while block := os.pread(source, _COPY_SIZE, offset):
+            self.write(target, block, offset)
+            offset += len(block)
 
     def replace(self, source: Path, target: Path) -> None:
         """Rename over ``target`` in one step; durable once its directory is synced."""

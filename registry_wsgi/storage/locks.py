@@ -7,9 +7,11 @@ import fcntl
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault
 
@@ -31,9 +33,10 @@ class FileLock:
         self._queueing = queueing
         self._descriptor = -1
         self._mutex = threading.Lock()
-        os.register_at_fork(after_in_child=self._after_fork)
+        _LOCKS.add(self)
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """Start anew in a forked child."""
         # Closing a copy frees nothing of the parent's; keeping it would hold the lock of a parent
         # that died.
         if self._descriptor >= 0:
@@ -102,6 +105,17 @@ class FileLock:
             except OSError as error:
                 raise StorageFault("a lock cannot be opened", str(self._path), error) from error
         return self._descriptor
+
+
+_LOCKS: Final[weakref.WeakSet[FileLock]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for lock in list(_LOCKS):
+        lock.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _busy() -> RegistryError:

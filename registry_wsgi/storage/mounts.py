@@ -1,5 +1,7 @@
 """Which file system a path is on: locks and syncs mean nothing on some."""
 
+import errno
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -24,6 +26,15 @@ def filesystem_type(path: Path, mountinfo: str) -> str:
         if inside and len(point) >= len(best):
             best, kind = point, words[words.index(_TYPE_AFTER, 6) + 1]
     return kind
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether an existing file cannot be written because its file system is read-only."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False
 
 
 def refuse_network(data: Path) -> None:

@@ -1,13 +1,17 @@
 """The keys that sign ``_state`` and tokens: one file, made once, shared by all workers."""
 
+import logging
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from registry_wsgi.errors import StorageFault
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.locks import FileLock
+
+LOG: Final = logging.getLogger(__name__)
 
 NAME: Final = "secret"
 
@@ -42,7 +46,7 @@ def read(path: Path) -> list[bytes]:
 
 
 def rotate(path: Path, lock: FileLock, ops: FileOps, keep: int) -> int:
-    """Add a new key, which signs from the next start on, and keep the ``keep`` newest before it.
+    """Add a new key, which signs from now on, and keep the ``keep`` newest before it.
 
     Returns how many older keys stay valid. Raises StorageFault as ``read`` does.
     """
@@ -51,3 +55,37 @@ def rotate(path: Path, lock: FileLock, ops: FileOps, keep: int) -> int:
         kept = keys[len(keys) - keep :] if keep < len(keys) else keys
         ops.write_new(path, b"\n".join([*kept, new_key()]) + b"\n")
     return len(kept)
+
+
+class Keys:
+    """The keys as they are now: a rotation counts in every process from its next use of one.
+
+    The same tuple is returned for as long as the file is the same.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mark = self._signature()
+        self._keys = tuple(read(path))
+
+    def __call__(self) -> tuple[bytes, ...]:
+        """The keys, oldest first; those read last while the file cannot be read."""
+        mark = self._signature()
+        if mark != self._mark:
+            self._mark = mark
+            try:
+                self._keys = tuple(read(self._path))
+            except StorageFault as fault:
+                LOG.error("%s (%s): the keys read last stay in force", fault.reason, self._path)  # noqa: TRY400 - no trace is needed
+        return self._keys
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self())
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        """What changes with the file, ``None`` while there is none."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino

@@ -96,6 +96,7 @@ class App:
         return send(response, environ, start_response)
 
     def _handle(self, request: Request) -> Response:
+        request.address = self._context.locator.client(request.environ)
         path = _path(request.environ)
         try:
             found = self._match(request.method, path)
@@ -120,8 +121,9 @@ class App:
         if not path.startswith("/") or path.startswith("//"):
             raise NotFound
         route, values = self._routes.match(path, method)
-        name = values.pop("name", None)
-        found = Matched(route, None if name is None else Name.parse(name), values)
+        rest = dict(values)
+        name = rest.pop("name", None)
+        found = Matched(route, None if name is None else Name.parse(name), rest)
         if route.quick and len(path) <= REMEMBERED_LENGTH:
             if len(self._matched) >= REMEMBERED:
                 self._matched.clear()
@@ -142,8 +144,9 @@ class App:
             request.name = repository
         request.rule, request.action = route.rule, route.action
         if route.action:
-            request.principal = context.access.identify(request.environ)
-            context.access.authorize(request.environ, request.principal, route.action, repository)
+            environ, access = request.environ, context.access
+            request.principal = access.identify(environ, route.action, repository)
+            access.authorize(environ, request.principal, route.action, repository)
         if route.action and request.method not in _READING:
             if context.read_only:
                 raise _not_allowed(request, "the registry is read-only")

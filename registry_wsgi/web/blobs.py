@@ -42,11 +42,27 @@ def get(context: Context, request: Request, digest: str) -> Response:
     wanted, if_range = request.header("HTTP_RANGE"), request.header("HTTP_IF_RANGE")
     span = range_of(wanted, if_range, blob.digest, blob.size)
     content = context.blobs.open(request.name, blob)
+    # A range that is ignored is one that nginx might not ignore.
+    if context.accelerator and (wanted is None) == (span is None):
+        place = context.accelerator.place(request.environ, blob.digest)
+        if place is not None:
+            content.close()
+            return _delegated(blob, span, place)
     if span is None:
         return Response(200, _headers(blob), content, Span(0, blob.size))
     last = span.first + span.length - 1
     part = ("Content-Range", f"bytes {span.first}-{last}/{blob.size}")
     return Response(206, [*_headers(blob), part], content, span)
+
+
+def _delegated(blob: Blob, span: Span | None, place: str) -> Response:
+    """The same, when nginx sends the bytes, picks the range, and says so."""
+    headers = [*_headers(blob), ("X-Accel-Redirect", place)]
+    if span is not None:
+        return Response(206, headers, delegated=span.length)
+    # To a whole blob nginx adds an Accept-Ranges of its own.
+    headers.remove(_FIXED[0])
+    return Response(200, headers, delegated=blob.size)
 
 
 def _not_modified(blob: Blob) -> Response:
@@ -56,5 +72,5 @@ def _not_modified(blob: Blob) -> Response:
 def delete(context: Context, request: Request, digest: str) -> Response:
     """Stop serving the blob in this repository."""
     parsed = Digest.parse(digest)
-    context.blobs.delete(request.name, parsed)
+    context.blobs.delete(request.name, parsed, request.actor)
     return empty(202, digest_header(parsed))

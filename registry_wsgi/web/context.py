@@ -9,6 +9,7 @@ from registry_wsgi.services.health import HealthService
 from registry_wsgi.services.listings import ListingService
 from registry_wsgi.services.manifests import ManifestService
 from registry_wsgi.services.uploads import UploadService
+from registry_wsgi.web.accelerator import Accelerator
 from registry_wsgi.web.location import Locator
 from registry_wsgi.web.state import StateSigner
 
@@ -18,7 +19,7 @@ class Context:
     """Made once, by the wiring.
 
     ``page_size`` is the most items in one answer. ``metrics`` renders them as a content type and a
-    text, for peers that ``metrics_peers`` trusts.
+    text, for peers that ``metrics_peers`` trusts. ``accelerator`` is there if nginx may send blobs.
     """
 
     blobs: BlobService
@@ -30,6 +31,7 @@ class Context:
     locator: Locator
     state: StateSigner
     metrics_peers: Locator
+    accelerator: Accelerator | None = None
     metrics: Callable[[], tuple[str, bytes]] | None = None
     page_size: int = 1000
     deleting: bool = True

@@ -1,15 +1,19 @@
 """Where a client is told to go next: absolute or relative, and by whose word."""
 
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+from registry_wsgi.web.peers import FORWARDED_FOR, Peers, is_loopback
 
 FORWARDED_VARIABLES: Final = (
     "HTTP_X_FORWARDED_PROTO",
     "HTTP_X_FORWARDED_HOST",
     "HTTP_FORWARDED",
 )
+
+_PROXIED: Final = (*FORWARDED_VARIABLES, FORWARDED_FOR, "HTTP_X_REAL_IP", "HTTP_VIA")
+"""What shows that a request came through a proxy, whatever that says of the URL."""
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _LOOPBACK_HOST: Final = re.compile(
@@ -27,7 +31,9 @@ class Locator:
         self._external = external_url.rstrip("/")
         self._mode = mode
         self._bind = bind
-        self._networks = [ipaddress.ip_network(entry, strict=False) for entry in trusted_proxies]
+        peers = Peers(trusted_proxies)
+        self.trusts = peers.trusts
+        self.client = peers.client
 
     def url(self, environ: Mapping[str, Any], path: str) -> str:
         """``path`` as a client should follow it."""
@@ -53,24 +59,15 @@ class Locator:
         """
         if self._external:
             return self._external
-        if any(variable in environ for variable in FORWARDED_VARIABLES):
-            return self._forwarded(environ) if self.trusts(environ) else ""
+        if any(variable in environ for variable in FORWARDED_VARIABLES) and self.trusts(environ):
+            return self._forwarded(environ)
+        if any(variable in environ for variable in _PROXIED):
+            return ""
         host = environ.get("HTTP_HOST", "")
         own = host == self._bind or _LOOPBACK_HOST.fullmatch(host) is not None
         if own and self._bind and is_loopback(environ.get("REMOTE_ADDR", "")):
             return _joined(environ["wsgi.url_scheme"], host)
         return ""
-
-    def trusts(self, environ: Mapping[str, Any]) -> bool:
-        """Whether the peer is a trusted proxy; the peer of a unix socket, without address, is."""
-        address = environ.get("REMOTE_ADDR", "")
-        if not address:
-            return True
-        try:
-            peer = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(peer in network for network in self._networks)
 
     @staticmethod
     def _forwarded(environ: Mapping[str, Any]) -> str:
@@ -86,14 +83,6 @@ class Locator:
         return _joined(
             (scheme or environ["wsgi.url_scheme"]).lower(), host or environ.get("HTTP_HOST", "")
         )
-
-
-def is_loopback(address: str) -> bool:
-    """Whether the address is this machine, seen from itself."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def _joined(scheme: str, host: str) -> str:

@@ -64,11 +64,11 @@ def _record(
         request.action if request else "",
         request.name if request else "",
         response.status,
-        0 if method == "HEAD" else length,
+        0 if method == "HEAD" else length + response.delegated,
         request.body.received if request else 0,
         seconds,
         request.principal.name if request else "",
-        environ.get("REMOTE_ADDR", ""),
+        request.address if request else environ.get("REMOTE_ADDR", ""),
         environ.get("HTTP_USER_AGENT", ""),
         environ.get("HTTP_X_REQUEST_ID", ""),
     )

@@ -40,6 +40,7 @@ class Request:
     body: RequestBody
     name: Name = _NO_NAME
     principal: Principal = ANONYMOUS
+    address: str = ""
     rule: str = ""
     action: str = ""
     _query: dict[str, list[str]] | None = field(default=None, init=False)
@@ -68,6 +69,6 @@ class Request:
         """Who asks, for the record of a change."""
         return Actor(
             self.principal.name,
-            self.environ.get("REMOTE_ADDR", ""),
+            self.address,
             self.environ.get("HTTP_X_REQUEST_ID", "")[:REQUEST_ID_LIMIT],
         )

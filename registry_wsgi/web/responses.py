@@ -29,12 +29,16 @@ _FILE_BLOCK: Final = 1 << 18
 
 
 class Response(NamedTuple):
-    """An answer: ``body`` is its bytes, or a file to send ``span`` of."""
+    """An answer: ``body`` is its bytes, or a file to send ``span`` of.
+
+    ``delegated`` is how many bytes the proxy sends in place of ``body``.
+    """
 
     status: int
     headers: Headers
     body: bytes | BinaryIO = b""
     span: Span | None = None
+    delegated: int = 0
 
 
 def empty(status: int, *headers: tuple[str, str]) -> Response:
@@ -78,7 +82,7 @@ def send(
     response: Response, environ: Mapping[str, Any], start_response: StartResponse
 ) -> Iterable[bytes]:
     """Start the answer and return what WSGI iterates; a HEAD has the headers of its GET."""
-    status, headers, body, span = response
+    status, headers, body, span, _ = response
     whole = len(body) if isinstance(body, bytes) else 0
     length = span.length if span else whole
     if status not in NO_LENGTH:

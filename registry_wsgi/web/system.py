@@ -2,7 +2,7 @@
 
 from registry_wsgi.errors import ROUTE_UNKNOWN, UNAVAILABLE, RegistryError, StorageFault
 from registry_wsgi.web.context import Context
-from registry_wsgi.web.location import is_loopback
+from registry_wsgi.web.peers import is_loopback
 from registry_wsgi.web.request import Request
 from registry_wsgi.web.responses import JSON_TYPE, Response, json_answer
 
@@ -33,9 +33,13 @@ def metrics(context: Context, request: Request) -> Response:
     Behind a proxy the address it forwards decides, so that not everybody it serves may look.
     """
     environ = request.environ
-    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
-    address = forwarded or environ.get("REMOTE_ADDR", "")
-    allowed = is_loopback(address) or context.metrics_peers.trusts({"REMOTE_ADDR": address})
+    peer = environ.get("REMOTE_ADDR", "")
+    # Whoever forwards has to be allowed as well: the header alone is anybody's.
+    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip() or peer
+    allowed = all(
+        is_loopback(address) or context.metrics_peers.trusts({"REMOTE_ADDR": address})
+        for address in (peer, forwarded)
+    )
     if context.metrics is None or not allowed:
         raise RegistryError(ROUTE_UNKNOWN, "/metrics")
     kind, text = context.metrics()

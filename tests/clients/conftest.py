@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.daemons import daemon
+from support.daemons import daemon, docker_daemon
 from support.programs import Tool, require, require_root, run
 from support.server import throwaway_directory
 
@@ -49,27 +49,8 @@ def environment() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="session")
 def docker(environment: dict[str, str]) -> Iterator[Tool]:
     """``docker``, talking to a daemon that was started for the tests."""
-    dockerd, client = require("dockerd", "docker.io"), require("docker", "docker.io")
-    require_root("dockerd")
-
-    def command(folder: Path) -> list[str]:
-        return [
-            dockerd,
-            "--iptables=false",
-            "--bridge=none",
-            "--storage-driver=vfs",
-            f"--data-root={folder}/data",
-            f"--exec-root={folder}/exec",
-            f"--pidfile={folder}/pid",
-            f"--host=unix://{folder}/docker.sock",
-        ]
-
-    def ready(folder: Path) -> bool:
-        ping = [client, f"--host=unix://{folder}/docker.sock", "version"]
-        return run(ping, environment=environment, expect=None).returncode == 0
-
-    with daemon(command, ready) as folder:
-        yield Tool(client, f"--host=unix://{folder}/docker.sock", environment=environment)
+    with docker_daemon(environment) as tool:
+        yield tool
 
 
 @pytest.fixture(scope="session")

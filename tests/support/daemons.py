@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from support.programs import search_path
+from support.programs import Tool, require, require_root, run, search_path
 from support.server import throwaway_directory
 
 START_SECONDS = 60
@@ -42,6 +42,32 @@ def daemon(
         finally:
             _end(process)
             _unmount_below(folder)
+
+
+@contextlib.contextmanager
+def docker_daemon(environment: Mapping[str, str]) -> Iterator[Tool]:
+    """``docker``, talking to a daemon of its own for as long as the block lasts."""
+    dockerd, client = require("dockerd", "docker.io"), require("docker", "docker.io")
+    require_root("dockerd")
+
+    def command(folder: Path) -> list[str]:
+        return [
+            dockerd,
+            "--iptables=false",
+            "--bridge=none",
+            "--storage-driver=vfs",
+            f"--data-root={folder}/data",
+            f"--exec-root={folder}/exec",
+            f"--pidfile={folder}/pid",
+            f"--host=unix://{folder}/docker.sock",
+        ]
+
+    def ready(folder: Path) -> bool:
+        ping = [client, f"--host=unix://{folder}/docker.sock", "version"]
+        return run(ping, environment=environment, expect=None).returncode == 0
+
+    with daemon(command, ready) as folder:
+        yield Tool(client, f"--host=unix://{folder}/docker.sock", environment=environment)
 
 
 def _wait_until_ready(

@@ -44,6 +44,17 @@ def open_upload(http: Verbs, repository: str, query: str = "") -> str:
     return http.post(f"/v2/{repository}/blobs/uploads/{query}").location
 
 
+def offset_of(http: Verbs, location: str) -> str:
+    """The ``Range`` that the session at ``location`` tells."""
+    return http.get(location, 204)["Range"]
+
+
+def code_of(answer: Answer) -> str:
+    """The code of the first error in an answer."""
+    code: str = answer.json()["errors"][0]["code"]
+    return code
+
+
 def with_digest(location: str, digest: str) -> str:
     """The URL that closes the session at ``location``."""
     return f"{location}{'&' if '?' in location else '?'}digest={digest}"
@@ -70,6 +81,11 @@ def artifact(**more: Any) -> dict[str, Any]:
 def index(*manifests: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """An index of manifests by their descriptors, with further members."""
     return {"schemaVersion": 2, "mediaType": INDEX, "manifests": list(manifests), **more}
+
+
+def manifest_path(repository: str, reference: str) -> str:
+    """The path of a manifest."""
+    return f"/v2/{repository}/manifests/{reference}"
 
 
 def put_manifest(

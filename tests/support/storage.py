@@ -1,6 +1,8 @@
 """Storage without a server: an index and a blob store on a directory, and a clock to turn."""
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from support.images import CONFIG, INDEX, LAYER, MANIFEST, descriptor, encode
 from registry_wsgi.errors import ErrorRow, RegistryError
 from registry_wsgi.names import Digest, Name, Tag
 from registry_wsgi.oci import parse_manifest
-from registry_wsgi.storage.base import BlobStore, Clock, Index, ManifestPush, Upload
+from registry_wsgi.storage.base import Clock, Index, ManifestPush, Upload
 from registry_wsgi.storage.disk import DiskStore
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.locks import FileLock
@@ -22,6 +24,7 @@ from registry_wsgi.storage.reserve import Reserve
 from registry_wsgi.storage.sqlite import index as sqlite_index
 from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.index import SqliteIndex
+from registry_wsgi.storage.store import BlobStore
 
 APP = Name("team/app")
 OTHER = Name("team/other")
@@ -78,6 +81,17 @@ class SqlitePlace:
         """``SqliteIndex``, closed afterwards."""
         with open_database(self.folder) as database:
             yield SqliteIndex(database, clock)
+
+
+@contextlib.contextmanager
+def memory_directory() -> Iterator[Path]:
+    """A directory that is gone afterwards, in memory where the machine has such a file system.
+
+    A store is hundreds of directories, and no test that uses this is about a disk.
+    """
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
+        yield Path(name)
 
 
 @contextlib.contextmanager
@@ -164,6 +178,26 @@ def put_image(index: Index, *tags: str, repository: Name = APP, **members: Any) 
     put_blob(index, repository, b"{}")
     index.manifests.put(push_of(body, *tags, repository=repository))
     return body
+
+
+def put_two(index: Index) -> tuple[bytes, bytes]:
+    """Two images of the same blobs, tagged ``first`` and ``second``."""
+    return put_image(index, "first"), put_image(index, "second", annotations={"a": "b"})
+
+
+def subject_of(body: bytes) -> dict[str, object]:
+    """The descriptor of a manifest, as the subject of another."""
+    return descriptor(MANIFEST, body)
+
+
+def tags_of(index: Index, repository: Name = APP) -> dict[str, Digest]:
+    """Every tag of a repository and the digest it is on."""
+    found = {}
+    for tag in index.listings.tags(repository, "", 1000) or []:
+        manifest = index.manifests.find(repository, Tag(tag))
+        assert manifest
+        found[tag] = manifest.digest
+    return found
 
 
 def upload_of(uuid: str = "upload-1", repository: Name = APP, **members: Any) -> Upload:

@@ -3,6 +3,7 @@
 import dataclasses
 import http.client
 import json
+import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,11 +43,17 @@ class Verbs:
 
     ``path`` may be an absolute URL, as in a ``Location``: only its path and query are used. A
     body that is no ``bytes`` is sent in chunks, one an item. A status other than ``expect``
-    fails the test; ``expect=None`` takes any.
+    fails the test; ``expect=None`` takes any. With a ``context`` it speaks TLS.
     """
 
-    def __init__(self, host: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        headers: Mapping[str, str] | None = None,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.host = host
+        self.context = context
         self.headers = dict(headers or {})
 
     def get(self, path: str, expect: int | None = 200, **headers: str) -> Answer:
@@ -87,7 +94,7 @@ class Verbs:
     ) -> Answer:
         """One request and its whole answer."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection = http.client.HTTPConnection(self.host, timeout=SECONDS)
+        connection = self._connect()
         try:
             connection.request(method, request_target(path), body, {**self.headers, **sent})
             response = connection.getresponse()
@@ -99,6 +106,11 @@ class Verbs:
             f"{answer.headers}{answer.body[:SHOWN]!r}"
         )
         return answer
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self.context is None:
+            return http.client.HTTPConnection(self.host, timeout=SECONDS)
+        return http.client.HTTPSConnection(self.host, timeout=SECONDS, context=self.context)
 
 
 def request_target(url: str) -> str:

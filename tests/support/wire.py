@@ -1,5 +1,6 @@
 """Requests as bytes, and the answers to them: for what HTTP libraries are too polite to send."""
 
+import contextlib
 import dataclasses
 import json
 import socket
@@ -78,18 +79,21 @@ class Wire:
 
     def send(self, data: bytes) -> Self:
         """Send bytes; that the server has closed already shows in the reply."""
+        self.accepts(data)
+        return self
+
+    def accepts(self, data: bytes) -> bool:
+        """Send bytes; whether the server still took them."""
         try:
             self.socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        return self
+        except ConnectionError:
+            return False
+        return True
 
     def finish(self) -> Self:
         """Say that nothing more will be sent (FIN), and still listen."""
-        try:
+        with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
         return self
 
     def reset(self) -> None:

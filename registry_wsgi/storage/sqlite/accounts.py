@@ -52,8 +52,10 @@ class SqliteAccounts:
         """Remove an account and its memberships."""
 
         def work(connection: sqlite3.Connection) -> bool:
+            if not connection.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount:
+                return False
             connection.execute("DELETE FROM memberships WHERE user_name = ?", (name,))
-            return connection.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount > 0
+            return True
 
         return self._database.write(work)
 

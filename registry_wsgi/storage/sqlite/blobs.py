@@ -5,8 +5,8 @@ from typing import Final
 
 from registry_wsgi.errors import BLOB_REFERENCED, BLOB_UNKNOWN, RegistryError
 from registry_wsgi.names import Digest, Name
-from registry_wsgi.storage.base import Blob, Clock, Visible
-from registry_wsgi.storage.sqlite.changes import drop_if_empty, repository_id
+from registry_wsgi.storage.base import NOBODY, Actor, Blob, Clock, Visible
+from registry_wsgi.storage.sqlite.changes import Change, drop_if_empty, repository_id
 from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.visibility import visible_clause
 
@@ -104,12 +104,13 @@ class SqliteBlobs:
 
         self._database.write(work)
 
-    def unlink(self, repository: Name, digest: Digest) -> None:
+    def unlink(self, repository: Name, digest: Digest, actor: Actor = NOBODY) -> None:
         """Stop serving the blob here; raises RegistryError (BLOB_UNKNOWN, BLOB_REFERENCED)."""
+        age, at = self._clock.age(), self._clock.now().isoformat(timespec="milliseconds")
 
         def work(connection: sqlite3.Connection) -> None:
             row = connection.execute(
-                """SELECT rb.repository_id, rb.blob_id FROM repositories AS r
+                """SELECT rb.repository_id, rb.blob_id, b.size FROM repositories AS r
                    JOIN blobs AS b ON b.digest = ?
                    JOIN repository_blobs AS rb ON rb.repository_id = r.id AND rb.blob_id = b.id
                    WHERE r.name = ?""",
@@ -127,8 +128,10 @@ class SqliteBlobs:
                 parent = Digest.unpack(needed[0])
                 raise RegistryError(BLOB_REFERENCED, {"digest": digest, "manifest": parent})
             connection.execute(
-                "DELETE FROM repository_blobs WHERE repository_id = ? AND blob_id = ?", row
+                "DELETE FROM repository_blobs WHERE repository_id = ? AND blob_id = ?", row[:2]
             )
+            change = Change(connection, row[0], repository, age, at, actor)
+            change.record_blob_deleted(digest.pack(), row[2])
             drop_if_empty(connection, row[0])
 
         self._database.write(work)

@@ -21,6 +21,15 @@ _EVENT: Final = """
     FROM manifests WHERE repository_id = ?10 AND digest = coalesce(?5, ?6)
 """
 
+BLOB_TYPE: Final = "application/octet-stream"
+"""What the record has for a blob, where it has a manifest's media type."""
+
+_BLOB_EVENT: Final = """
+    INSERT INTO events
+        (at, action, repository, digest, actor, address, request_id, media_type, size)
+    VALUES (?, 'delete', ?, ?, ?, ?, ?, ?, ?)
+"""
+
 
 def repository_id(connection: sqlite3.Connection, name: Name) -> int:
     """The id of a repository, made if it is new."""
@@ -59,6 +68,11 @@ class Change:
         who = (self.actor.name, self.actor.address, self.actor.request_id)
         row = (self.at, action, self.name, tag, digest, previous, *who, self.repository)
         self.connection.execute(_EVENT, row)
+
+    def record_blob_deleted(self, digest: bytes, size: int) -> None:
+        """The same of a blob that this repository serves no longer."""
+        who = (self.actor.name, self.actor.address, self.actor.request_id)
+        self.connection.execute(_BLOB_EVENT, (self.at, self.name, digest, *who, BLOB_TYPE, size))
 
     def tag_target(self, tag: str) -> tuple[int, bytes] | None:
         """The manifest a tag is on: its id and hash."""

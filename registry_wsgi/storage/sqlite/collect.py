@@ -60,7 +60,7 @@ _LINKS: Final = """
             AND f.manifest_id NOT IN (SELECT id FROM temp.gone))
 """
 
-_LINKS_END: Final = """
+LINKS_END: Final = """
     SELECT repository_id, blob_id FROM repository_blobs
     WHERE (repository_id, blob_id) > (?, ?)
     ORDER BY repository_id, blob_id LIMIT 1 OFFSET ?
@@ -115,7 +115,7 @@ class SqliteCollection:
             found = False
             for after in range(0, self._one("SELECT max(id) FROM manifests"), WINDOW):
                 with self._database.reading() as connection:
-                    if not _unneeded_manifests(connection, rule, after):
+                    if not unneeded_manifests(connection, rule, after):
                         continue
                 removed = self._database.write(partial(self._remove, rule=rule, after=after))
                 found = found or (rule.cascade and bool(removed))
@@ -125,7 +125,7 @@ class SqliteCollection:
         at = self._clock.now().isoformat(timespec="milliseconds")
         age = 0 if rule.cascade else self._clock.age()
         removed = []
-        for manifest, repository, name, digest in _unneeded_manifests(connection, rule, after):
+        for manifest, repository, name, digest in unneeded_manifests(connection, rule, after):
             change = Change(connection, repository, Name(name), age, at, COLLECTOR)
             change.record("delete", None, digest)
             change.remove(manifest)
@@ -137,8 +137,8 @@ class SqliteCollection:
         position: tuple[int, int] | None = (0, 0)
         while position is not None:
             with self._database.reading() as connection:
-                rows = _unneeded_links(connection, rule, position)
-                end = connection.execute(_LINKS_END, (*position, WINDOW - 1)).fetchone()
+                rows = unneeded_links(connection, rule, position)
+                end = connection.execute(LINKS_END, (*position, WINDOW - 1)).fetchone()
             if rows:
                 yield from self._database.write(partial(_unlink, rule=rule, start=position))
             position = end
@@ -236,7 +236,7 @@ class SqliteCollection:
         while found:
             found = False
             for after in range(0, most, WINDOW):
-                rows = _unneeded_manifests(connection, rule, after)
+                rows = unneeded_manifests(connection, rule, after)
                 # Without cascade what they needed counts as seen just now, and stays.
                 if rule.cascade:
                     ids = [row[:1] for row in rows]
@@ -250,17 +250,17 @@ class SqliteCollection:
         planned: list[Unneeded] = []
         position: tuple[int, int] | None = (0, 0)
         while position is not None:
-            rows = _unneeded_links(connection, rule, position)
+            rows = unneeded_links(connection, rule, position)
             connection.executemany(
                 "INSERT INTO temp.gone_links VALUES (?, ?)", [row[:2] for row in rows]
             )
             planned += [Unneeded(Name(name), Digest.unpack(raw)) for _, _, name, raw in rows]
-            position = connection.execute(_LINKS_END, (*position, WINDOW - 1)).fetchone()
+            position = connection.execute(LINKS_END, (*position, WINDOW - 1)).fetchone()
         return planned
 
 
 def _unlink(connection: sqlite3.Connection, rule: Rule, start: tuple[int, int]) -> list[Unneeded]:
-    rows = _unneeded_links(connection, rule, start)
+    rows = unneeded_links(connection, rule, start)
     connection.executemany(
         "DELETE FROM repository_blobs WHERE repository_id = ? AND blob_id = ?",
         [row[:2] for row in rows],
@@ -283,7 +283,7 @@ def _make_temporary(connection: sqlite3.Connection) -> None:
 _Row = tuple[int, int, str, bytes]
 
 
-def _unneeded_manifests(connection: sqlite3.Connection, rule: Rule, after: int) -> list[_Row]:
+def unneeded_manifests(connection: sqlite3.Connection, rule: Rule, after: int) -> list[_Row]:
     """(id, repository, its name, hash) of what nothing needs among a window of manifests."""
     _make_temporary(connection)
     parameters = {
@@ -295,7 +295,7 @@ def _unneeded_manifests(connection: sqlite3.Connection, rule: Rule, after: int) 
     return connection.execute(_MANIFESTS, parameters).fetchall()
 
 
-def _unneeded_links(
+def unneeded_links(
     connection: sqlite3.Connection, rule: Rule, start: tuple[int, int]
 ) -> list[_Row]:
     """(repository, blob, name, hash) of what nothing needs among a window of links."""

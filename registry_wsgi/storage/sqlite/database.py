@@ -15,15 +15,17 @@ import os
 import queue
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault, WouldWait
 from registry_wsgi.names import Pattern
 from registry_wsgi.storage.locks import RETRY_AFTER, FileLock
+from registry_wsgi.storage.sqlite.tasks import Task, primary_code
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -41,7 +43,6 @@ BATCH: Final = 64
 WRITE_TIMEOUT: Final = 30.0
 """Seconds a write may wait for its turn before it is answered 503."""
 
-_OF_THE_DISK: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _MAY_BE_NO_ROOM: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 
 _FULL: Final = 2
@@ -61,15 +62,7 @@ _SETTINGS: Final = (
 def connect(path: Path) -> sqlite3.Connection:
     """Open the index with every setting made and read back; raises StorageFault."""
     try:
-        connection = sqlite3.connect(
-            f"file:{path}?mode=rw",
-            uri=True,
-            timeout=5.0,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
-        connection.create_function("visible", 2, _visible, deterministic=True)
+        connection = _connection(path, "mode=rw")
         for name, value, expected in _SETTINGS:
             connection.execute(f"PRAGMA {name} = {value}")
             row = connection.execute(f"PRAGMA {name}").fetchone()
@@ -80,57 +73,38 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open the index on a read-only file system; raises StorageFault.
+
+    Without a log the file is all there is, and nobody can change it. With one, SQLite needs the
+    log's own index, which a killed process leaves beside it.
+    """
+    log, shared = (path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))
+    if log.exists() and not shared.exists():
+        advice = "mount it writable and start once"
+        raise StorageFault(f"the index was not closed, and {shared.name} is missing: {advice}")
+    try:
+        return _connection(path, "mode=ro" if log.exists() else "mode=ro&immutable=1")
+    except sqlite3.Error as error:
+        raise StorageFault("the index cannot be opened", str(path), error) from error
+
+
+def _connection(path: Path, options: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?{options}",
+        uri=True,
+        timeout=5.0,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    connection.create_function("visible", 2, _visible, deterministic=True)
+    return connection
+
+
 def _visible(name: str, pattern: str) -> bool:
     """The SQL function that tells whether a rule's pattern means a repository."""
     return Pattern(pattern).matches(name)
-
-
-class _Task:
-    """One piece of work waiting for its transaction, and what came of it."""
-
-    __slots__ = ("_connection", "durable", "future", "outcome", "work")
-
-    def __init__(self, work: Callable[[sqlite3.Connection], Any], *, durable: bool) -> None:
-        self.work = work
-        self.durable = durable
-        self.future: Future[Any] = Future()
-        self.outcome: Any = None
-
-    def run(self, connection: sqlite3.Connection) -> None:
-        """Do the work in a savepoint: what it raises becomes its outcome and undoes it alone."""
-        connection.execute("SAVEPOINT task")
-        self._connection = connection
-        with self:
-            self.outcome = self.work(connection)
-        connection.execute("RELEASE task")
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        # An error of the disk is everybody's, whether or not it ended the transaction.
-        if error is None or not self._connection.in_transaction or _primary(error) in _OF_THE_DISK:
-            return False
-        self._connection.execute("ROLLBACK TO task")
-        self.outcome = error
-        return isinstance(error, Exception)
-
-    def answer(self) -> None:
-        """Hand the outcome to whoever waits, after the commit."""
-        if isinstance(self.outcome, BaseException):
-            self.future.set_exception(self.outcome)
-        else:
-            self.future.set_result(self.outcome)
-
-    def fail(self, error: BaseException) -> None:
-        """Hand an error to whoever waits, unless there is an outcome or nobody waits any more."""
-        with suppress(InvalidStateError):
-            self.future.set_exception(error)
-
-
-def _primary(error: BaseException) -> int:
-    """SQLite's result code without its extension, 0 for an error that is not SQLite's."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _restart_log(connection: sqlite3.Connection) -> bool:
@@ -159,6 +133,7 @@ class Database:
         make_room: Callable[[], bool] = lambda: False,
         is_full: Callable[[], bool] = lambda: False,
         on_io_error: Callable[[], None] = lambda: None,
+        open_connection: Callable[[Path], sqlite3.Connection] = connect,
     ) -> None:
         self.path = path
         self.lock = lock
@@ -166,19 +141,21 @@ class Database:
         self._make_room = make_room
         self._is_full = is_full
         self._on_io_error = on_io_error
+        self._open_connection = open_connection
         self.may_wait: Callable[[], bool] = lambda: True
         """Whether the thread that asks may wait for its turn to write: set by the wiring."""
         self._inherited: list[Any] = []
         self._reset()
-        os.register_at_fork(after_in_child=self._after_fork)
+        _DATABASES.add(self)
 
     def _reset(self) -> None:
         self._idle: list[sqlite3.Connection] = []
-        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         self._starting = threading.Lock()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """Start anew in a forked child."""
         # Closing a parent's connection here would drop the parent's locks: keep it, never use it.
         self._inherited.append(self._idle)
         self._reset()
@@ -189,7 +166,7 @@ class Database:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = connect(self.path)
+            connection = self._open_connection(self.path)
         try:
             yield connection
         except sqlite3.Error as error:
@@ -213,7 +190,7 @@ class Database:
         """
         if not self.may_wait():
             raise WouldWait
-        task = _Task(work, durable=always_durable or (durable and self._durable))
+        task = Task(work, durable=always_durable or (durable and self._durable))
         self._start_writer()
         self._tasks.put(task)
         try:
@@ -223,7 +200,7 @@ class Database:
         return result
 
     @staticmethod
-    def _outcome(task: _Task) -> Any:
+    def _outcome(task: Task) -> Any:
         try:
             return task.future.result(WRITE_TIMEOUT)
         except TimeoutError:
@@ -240,7 +217,7 @@ class Database:
                     )
                     self._writer.start()
 
-    def _serve(self, tasks: "queue.SimpleQueue[_Task | None]") -> None:
+    def _serve(self, tasks: "queue.SimpleQueue[Task | None]") -> None:
         connection: sqlite3.Connection | None = None
         while (first := tasks.get()) is not None:
             batch = [first]
@@ -249,11 +226,11 @@ class Database:
                 with self.lock.held():
                     batch = self._batch(first, tasks)
                     if connection is None:
-                        connection = connect(self.path)
+                        connection = self._open_connection(self.path)
                     self._commit_with_room(connection, batch)
                     self._checkpoint(connection)
             except (sqlite3.Error, StorageFault, RegistryError) as error:
-                if _primary(error) == sqlite3.SQLITE_IOERR and not self._is_no_room(error):
+                if primary_code(error) == sqlite3.SQLITE_IOERR and not self._is_no_room(error):
                     self._on_io_error()
                 for task in batch:
                     task.fail(error)
@@ -262,7 +239,7 @@ class Database:
                 connection.close()
 
     @staticmethod
-    def _batch(first: _Task, tasks: "queue.SimpleQueue[_Task | None]") -> list[_Task]:
+    def _batch(first: Task, tasks: "queue.SimpleQueue[Task | None]") -> list[Task]:
         """``first`` and what else is queued, without what was given up meanwhile."""
         batch = [first]
         while len(batch) < BATCH and not tasks.empty():
@@ -277,7 +254,7 @@ class Database:
         code = getattr(error, "sqlite_errorcode", 0)
         return code == sqlite3.SQLITE_FULL or (code in _MAY_BE_NO_ROOM and self._is_full())
 
-    def _commit_with_room(self, connection: sqlite3.Connection, batch: list[_Task]) -> None:
+    def _commit_with_room(self, connection: sqlite3.Connection, batch: list[Task]) -> None:
         try:
             self._commit(connection, batch)
         except sqlite3.OperationalError as error:
@@ -288,7 +265,7 @@ class Database:
                 raise
             self._commit(connection, batch)
 
-    def _commit(self, connection: sqlite3.Connection, batch: list[_Task]) -> None:
+    def _commit(self, connection: sqlite3.Connection, batch: list[Task]) -> None:
         durable = any(task.durable for task in batch)
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         connection.execute("BEGIN IMMEDIATE")
@@ -329,3 +306,14 @@ class Database:
         with self.lock.held():
             while self._idle:
                 self._idle.pop().close()
+
+
+_DATABASES: Final[weakref.WeakSet[Database]] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for database in list(_DATABASES):
+        database.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

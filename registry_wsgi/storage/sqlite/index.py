@@ -12,11 +12,11 @@ from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.sqlite.accounts import SqliteAccounts
 from registry_wsgi.storage.sqlite.blobs import SqliteBlobs
 from registry_wsgi.storage.sqlite.collect import SqliteCollection
-from registry_wsgi.storage.sqlite.database import Database, connect
+from registry_wsgi.storage.sqlite.database import Database, connect, connect_read_only
 from registry_wsgi.storage.sqlite.inspect import SqliteInspection
 from registry_wsgi.storage.sqlite.listings import SqliteListings
 from registry_wsgi.storage.sqlite.manifests import SqliteManifests
-from registry_wsgi.storage.sqlite.migrations import migrate
+from registry_wsgi.storage.sqlite.migrations import VERSION, migrate, version
 from registry_wsgi.storage.sqlite.outbox import SqliteOutbox
 from registry_wsgi.storage.sqlite.uploads import SqliteUploads
 from registry_wsgi.storage.uptime import SAVE_EVERY, SavedAge, boottime, continued, read_boot_id
@@ -107,12 +107,27 @@ def _explained(path: Path, error: sqlite3.Error) -> StorageFault:
     return StorageFault(f"the index cannot be prepared ({error})", str(path), error)
 
 
+def saved_age(path: Path) -> SavedAge:
+    """The age as of now in an index that nobody can write to; raises StorageFault."""
+    connection = connect_read_only(path)
+    try:
+        found = version(connection)
+        if found != VERSION:
+            raise StorageFault(
+                f"the index is of version {found}, this program reads {VERSION}: mount it "
+                "writable and start once",
+                str(path),
+            )
+        return _age_now(connection)
+    except sqlite3.Error as error:
+        raise _explained(path, error) from error
+    finally:
+        connection.close()
+
+
 def save_age(connection: sqlite3.Connection) -> SavedAge:
     """Carry the accumulated uptime forward to now, and keep it."""
-    row = connection.execute(
-        "SELECT boot_id, boottime_ms, age_ms, boot_age_ms FROM clock"
-    ).fetchone()
-    saved = continued(SavedAge(*row) if row else None, read_boot_id(), boottime())
+    saved = _age_now(connection)
     connection.execute(
         """INSERT INTO clock (only, boot_id, boottime_ms, age_ms, boot_age_ms)
            VALUES (1, ?1, ?2, ?3, ?4)
@@ -121,6 +136,13 @@ def save_age(connection: sqlite3.Connection) -> SavedAge:
         (saved.boot_id, saved.boottime, saved.age, saved.boot_age),
     )
     return saved
+
+
+def _age_now(connection: sqlite3.Connection) -> SavedAge:
+    row = connection.execute(
+        "SELECT boot_id, boottime_ms, age_ms, boot_age_ms FROM clock"
+    ).fetchone()
+    return continued(SavedAge(*row) if row else None, read_boot_id(), boottime())
 
 
 class SqliteIndex:

@@ -112,7 +112,7 @@ def _child_size(connection: sqlite3.Connection, repository: int, digest: Digest)
 _SizeOf = Callable[[sqlite3.Connection, int, Digest], int | None]
 
 
-def _check_needs(change: Change, push: ManifestPush) -> None:
+def check_needs(change: Change, push: ManifestPush) -> None:
     """Raise RegistryError unless what the manifest needs is in its repository, at those sizes."""
     needs: list[tuple[tuple[Descriptor, ...], _SizeOf, bool]] = [
         (push.manifest.blobs, _blob_size, False),
@@ -150,7 +150,7 @@ def _edges(push: ManifestPush) -> Iterator[tuple[bytes, int]]:
         yield manifest.subject.digest.pack(), KIND_SUBJECT
 
 
-def _store(change: Change, push: ManifestPush) -> int:
+def store(change: Change, push: ManifestPush) -> int:
     """Insert the manifest and its edges, and lease both ends; returns its id."""
     manifest = push.manifest
     row = (
@@ -173,7 +173,7 @@ def _store(change: Change, push: ManifestPush) -> int:
     return stored
 
 
-def _move_tags(change: Change, push: ManifestPush, manifest: int) -> None:
+def move_tags(change: Change, push: ManifestPush, manifest: int) -> None:
     """Put the tags on the manifest; raises RegistryError (DENIED) for a forbidden move."""
     digest = push.digest.pack()
     for tag in push.tags:
@@ -228,11 +228,11 @@ class SqliteManifests:
         def work(connection: sqlite3.Connection) -> None:
             change = self._change(connection, push.repository, push.actor, missing=None)
             _check_expectation(change, push, push.expect)
-            _check_needs(change, push)
-            manifest = _store(change, push)
+            check_needs(change, push)
+            manifest = store(change, push)
             if not push.tags:
                 change.record("push", None, push.digest.pack())
-            _move_tags(change, push, manifest)
+            move_tags(change, push, manifest)
 
         self._database.write(work)
 
@@ -275,6 +275,12 @@ class SqliteManifests:
 
         def work(connection: sqlite3.Connection) -> None:
             change = self._change(connection, repository, actor, missing=NAME_UNKNOWN)
+            for tag, digest in connection.execute(
+                """SELECT t.name, m.digest FROM tags AS t JOIN manifests AS m
+                   ON m.id = t.manifest_id WHERE t.repository_id = ? ORDER BY t.name""",
+                (change.repository,),
+            ).fetchall():
+                change.record("delete", tag, None, digest)
             for (digest,) in connection.execute(
                 "SELECT digest FROM manifests WHERE repository_id = ?", (change.repository,)
             ).fetchall():

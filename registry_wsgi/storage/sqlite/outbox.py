@@ -3,13 +3,14 @@
 import sqlite3
 from typing import Final
 
+from registry_wsgi.storage.adopting import ELSEWHERE
 from registry_wsgi.storage.outbox import Delivery, Numbered
 from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.inspect import EVENT_COLUMNS, event_of
 
 _AFTER: Final = f"""
     SELECT id, {EVENT_COLUMNS} FROM events
-    WHERE id > ? AND (? OR action <> 'pull') ORDER BY id LIMIT ?
+    WHERE id > ? AND (? OR action <> 'pull') AND address <> ? ORDER BY id LIMIT ?
 """  # noqa: S608 - names, not values
 
 
@@ -25,9 +26,9 @@ class SqliteOutbox:
             return int(connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
 
     def events_after(self, number: int, limit: int, *, pulls: bool) -> list[Numbered]:
-        """The oldest events after ``number``."""
+        """The oldest events after ``number``, but for those that happened in another registry."""
         with self._database.reading() as connection:
-            rows = connection.execute(_AFTER, (number, pulls, limit)).fetchall()
+            rows = connection.execute(_AFTER, (number, pulls, ELSEWHERE, limit)).fetchall()
         return [Numbered(row[0], event_of(row[1:])) for row in rows]
 
     def deliveries(self) -> list[Delivery]:

@@ -1,0 +1,106 @@
+"""gunicorn's threaded worker, in which uploads wait for their turn without keeping a thread.
+
+As many bodies are received at a time as leave threads for everybody else (see ``lanes``). A
+request that has to wait is put aside when its head is read, before its body is: no thread waits
+with it, and a client that asked for it is told to continue only when its turn has come.
+"""
+
+import time
+from concurrent.futures import Future
+from typing import Any, Final
+
+from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.workers.gthread import ThreadWorker
+
+from registry_wsgi.server.bodies import SMALL
+from registry_wsgi.server.known import is_known
+from registry_wsgi.server.lanes import WAIT_SECONDS, Lane
+
+_PARKED: Final = object()
+
+
+class _Again:
+    """In a parser's place, the request that it has parsed already."""
+
+    def __init__(self, conn: Any, request: Any) -> None:
+        self._conn = conn
+        self._parser = conn.parser
+        self._request = request
+
+    def __next__(self) -> Any:
+        """The request, once; the parser is in its place again."""
+        self._conn.parser = self._parser
+        return self._request
+
+
+class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
+    """A worker that puts requests aside until there is room for their bodies."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lane: Lane | None = None
+        self._parked: list[Any] = []
+
+    def run(self) -> None:
+        """gunicorn's loop, for an application that says which lane its uploads take."""
+        lane = getattr(self.wsgi, "lane", None)
+        if lane is not None and is_known():
+            self._lane = lane
+            lane.threads_wait = False
+            lane.on_leave = lambda: self.method_queue.defer(self._unpark)
+        super().run()
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Serve the request, in a thread of the pool, or say that it has to wait."""
+        lane = self._lane
+        if lane is None or not _is_upload(req):
+            return super().handle_request(req, conn)
+        until = conn.__dict__.pop("waits_until", None) or time.monotonic() + WAIT_SECONDS
+        if not lane.reserve() and time.monotonic() < until:
+            conn.waits_until = until
+            conn.waiting_request = req
+            return _PARKED
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            lane.unreserve()
+
+    def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:
+        return _PARKED if keepalive is _PARKED else super()._keepalive_after(conn, keepalive)
+
+    def finish_request(self, conn: Any, fs: "Future[Any]") -> None:
+        """What becomes of a connection that a thread is done with, in the thread that polls."""
+        if not fs.cancelled() and fs.exception() is None and fs.result() is _PARKED:
+            self._parked.append(conn)
+            # A place may have come free since it was refused one.
+            self._unpark()
+        else:
+            super().finish_request(conn, fs)
+
+    def _unpark(self) -> None:
+        """Let the one that waits longest try again if there is room."""
+        if self._parked and self._lane is not None and self._lane.has_room():
+            self._resume(min(self._parked, key=_waits_until))
+
+    def murder_pending(self) -> None:
+        """gunicorn's regular look at its connections: some may have waited for too long."""
+        super().murder_pending()
+        now = time.monotonic()
+        for conn in [conn for conn in self._parked if conn.waits_until <= now]:
+            self._resume(conn)
+
+    def _resume(self, conn: Any) -> None:
+        self._parked.remove(conn)
+        conn.parser = _Again(conn, conn.__dict__.pop("waiting_request"))
+        self.enqueue_req(conn)
+
+
+def _waits_until(conn: Any) -> float:
+    until: float = conn.waits_until
+    return until
+
+
+def _is_upload(request: Any) -> bool:
+    """Whether the body is one that has to take the uploads' lane."""
+    reader: Any = getattr(request.body, "reader", None)
+    return type(reader) is ChunkedReader or (type(reader) is LengthReader and reader.length > SMALL)

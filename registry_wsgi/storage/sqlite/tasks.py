@@ -1,0 +1,61 @@
+"""Pieces of work that wait for a write transaction, each with an outcome of its own."""
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Any, Final
+
+_OF_THE_DISK: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+
+
+def primary_code(error: BaseException) -> int:
+    """SQLite's result code without its extension, 0 for an error that is not SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+class Task:
+    """One piece of work waiting for its transaction, and what came of it."""
+
+    __slots__ = ("_connection", "durable", "future", "outcome", "work")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], Any], *, durable: bool) -> None:
+        self.work = work
+        self.durable = durable
+        self.future: Future[Any] = Future()
+        self.outcome: Any = None
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        """Do the work in a savepoint: what it raises becomes its outcome and undoes it alone."""
+        connection.execute("SAVEPOINT task")
+        self._connection = connection
+        with self:
+            self.outcome = self.work(connection)
+        connection.execute("RELEASE task")
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        # An error of the disk is everybody's, whether or not it ended the transaction.
+        if (
+            error is None
+            or not self._connection.in_transaction
+            or primary_code(error) in _OF_THE_DISK
+        ):
+            return False
+        self._connection.execute("ROLLBACK TO task")
+        self.outcome = error
+        return isinstance(error, Exception)
+
+    def answer(self) -> None:
+        """Hand the outcome to whoever waits, after the commit."""
+        if isinstance(self.outcome, BaseException):
+            self.future.set_exception(self.outcome)
+        else:
+            self.future.set_result(self.outcome)
+
+    def fail(self, error: BaseException) -> None:
+        """Hand an error to whoever waits, unless there is an outcome or nobody waits any more."""
+        with suppress(InvalidStateError):
+            self.future.set_exception(error)

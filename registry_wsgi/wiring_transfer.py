@@ -1,0 +1,84 @@
+"""Composition of what copies a registry, or brings content in and out past HTTP."""
+
+from pathlib import Path
+
+from registry_wsgi.config import Config
+from registry_wsgi.errors import StorageFault
+from registry_wsgi.services.adopting import AdoptionService, Wishes
+from registry_wsgi.services.adoption_check import AdoptionCheck
+from registry_wsgi.services.backup import CopyService
+from registry_wsgi.services.exporting import ExportService
+from registry_wsgi.services.importing import ImportService
+from registry_wsgi.services.manifests import ManifestService
+from registry_wsgi.services.uploads import UploadService
+from registry_wsgi.storage import layout_files
+from registry_wsgi.storage.bringing import CLONED, LINKED, Bringer
+from registry_wsgi.storage.disk_copies import DiskBackup, DiskRestore
+from registry_wsgi.storage.distribution import DiskIntake, DistributionTree, find_root
+from registry_wsgi.storage.fsops import FileOps
+from registry_wsgi.storage.opening import Storage
+from registry_wsgi.storage.sqlite import index as sqlite_index
+from registry_wsgi.storage.sqlite import snapshot
+from registry_wsgi.storage.sqlite.adopt import SqliteAdoption
+from registry_wsgi.storage.sqlite.transfer import SqliteTransfers
+from registry_wsgi.wiring import open_storage
+
+
+def open_existing(config: Config) -> Storage:
+    """The data directory, ready; raises StorageFault where there is none."""
+    data = Path(config.storage.data).absolute()
+    if not (data / sqlite_index.NAME).exists():
+        raise StorageFault("there is no registry", str(data))
+    return open_storage(config)
+
+
+def build_backup(storage: Storage, target: Path) -> CopyService:
+    """A backup of a ready data directory. Blobs never change, so links to them are as good."""
+    ops = FileOps()
+
+    def take(path: Path) -> None:
+        snapshot.take(storage.index.database, path)
+
+    def now() -> str:
+        return storage.clock.now().isoformat(timespec="seconds")
+
+    bringer = Bringer(ops, (LINKED, CLONED))
+    return CopyService(DiskBackup(storage.data, target.absolute(), ops, bringer, take, now))
+
+
+def build_restore(config: Config, source: Path) -> CopyService:
+    """A restore into the data directory of the settings; the backup stays untouched."""
+    ops = FileOps()
+    data = Path(config.storage.data).absolute()
+    return CopyService(DiskRestore(source.absolute(), data, ops, Bringer(ops, (CLONED,))))
+
+
+def build_export(storage: Storage, target: Path) -> ExportService:
+    """An export to a directory or, by its name, a tar file."""
+    layout = layout_files.writer(target.absolute(), FileOps())
+    transfers = SqliteTransfers(storage.index.database)
+    return ExportService(storage.index, transfers, storage.store, layout)
+
+
+def build_import(config: Config, storage: Storage, source: Path) -> ImportService:
+    """An import of what is at ``source``, by the rules that pushes keep."""
+    uploads = UploadService(storage.index, storage.store, storage.clock, config.limits.blob_size)
+    manifests = ManifestService(storage.index, config.manifests.sparse_indexes)
+    return ImportService(storage.index, uploads, manifests, layout_files.reader(source))
+
+
+def build_adoption(
+    config: Config, storage: Storage, given: Path, wishes: Wishes, *, copying: bool
+) -> tuple[AdoptionService, AdoptionCheck]:
+    """Moving in from the files at ``given``, and comparing afterwards; raises StorageFault.
+
+    ``copying`` shares no bytes with these files even where that can be.
+    """
+    ops = FileOps(syncing=config.storage.durability == "full", on_sync_error=storage.latch.set)
+    tree = DistributionTree(find_root(given.absolute()))
+    bringer = Bringer(ops, () if copying else (CLONED, LINKED))
+    index, store = storage.index, storage.store
+    intake = DiskIntake(tree, storage.data, store, ops, bringer)
+    adoption = SqliteAdoption(index.database, storage.clock)
+    service = AdoptionService(tree, intake, index, store, adoption, storage.clock, wishes)
+    return service, AdoptionCheck(tree, index, store)

@@ -1,0 +1,108 @@
+"""Processes killed at any moment, under load, lose nothing that was acknowledged."""
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.counts import Counts
+from support.ledger import Ledger
+from support.load import Client, collected, run_together
+from support.opened import opened
+from support.server import CHECKOUT, RunningServer, throwaway_directory
+
+ROUNDS, TORTURE_ROUNDS = 50, 1000
+CLIENTS = 4
+GRACE = 10
+"""Seconds: longer than a round, shorter than all of them."""
+
+SETTINGS = "[server]\nworkers = 2\nthreads = 8\n"
+COLLECT = Path(__file__).resolve().parents[1] / "support" / "collect_forever.py"
+
+
+@contextlib.contextmanager
+def collecting(data: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Collect in a process of its own, until it is killed."""
+    with data.with_name("gc.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, COLLECT, data, str(GRACE)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def run_round(server: RunningServer, clients: list[Client], chance: random.Random) -> None:
+    """Load on a registry that runs, until it is killed at some moment."""
+    moment = threading.Event()
+    with collecting(server.data) as collector:
+        threads = run_together(clients, server.host)
+        moment.wait(chance.uniform(0.05, 0.7))
+        if chance.random() < 0.5:
+            collector.kill()
+        server.kill()
+    for thread in threads:
+        thread.join()
+
+
+def _log(server: RunningServer) -> str:
+    return server.data.with_name("gc.log").read_text(errors="replace")
+
+
+def torture(rounds: int, seed: int, folder: Path, counts: Counts) -> list[str]:
+    """Kill a registry so many times; what is lost, or was not answered as it should have been."""
+    chance = random.Random(seed)  # noqa: S311 - moments and contents, not a secret
+    ledger = Ledger()
+    clients = [
+        Client(number, CLIENTS, ledger, random.Random(chance.random()))  # noqa: S311 - as above
+        for number in range(CLIENTS)
+    ]
+    server = RunningServer(folder / "data", settings=SETTINGS)
+    read = 0
+    for _ in range(rounds):
+        run_round(server.start(), clients, chance)
+        with opened(server.data) as found:
+            read += ledger.read_back(found)
+            for finding in found.problems():
+                ledger.surprise(f"fsck: {finding.what}: {finding.message}")
+        ledger.begin_round()
+        if ledger.surprises:
+            break
+    else:
+        assert collected(_log(server)), "gc found nothing to do"
+    counts(
+        "kill -9",
+        rounds=rounds,
+        acknowledged=ledger.acknowledged,
+        **{"read back": read, "collected by gc": collected(_log(server))},
+        lost=len(ledger.surprises),
+    )
+    return ledger.surprises
+
+
+def test_a_registry_killed_at_any_moment_has_lost_nothing(counts: Counts) -> None:
+    """All that was acknowledged under load is there, hash by hash, and fsck finds no fault."""
+    with throwaway_directory() as folder:
+        lost = torture(ROUNDS, 1, folder, counts)
+
+    assert lost == []
+
+
+@pytest.mark.torture
+def test_a_registry_killed_a_thousand_times_has_lost_nothing(counts: Counts) -> None:
+    """The same, a thousand times."""
+    with throwaway_directory() as folder:
+        lost = torture(TORTURE_ROUNDS, 2, folder, counts)
+
+    assert lost == []

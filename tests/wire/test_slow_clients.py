@@ -1,0 +1,79 @@
+"""Clients that stop in the middle of a body: others are served meanwhile, and it ends."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+from support.images import sha256
+from support.pushes import open_upload, push_image, with_digest
+from support.server import RunningServer
+from support.variants import Variants
+from support.verbs import request_target
+from support.wire import Wire, request
+
+NAME = "wire/slow"
+THREADS = 4
+SETTINGS = {
+    "patient": f"threads = {THREADS}\nbody_timeout = 600\n",
+    "impatient": f"threads = {THREADS}\nbody_timeout = 1\n",
+}
+HALF = b"0123456789"
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Variants]:
+    """One process with few threads, that bears silence for ten minutes or for a second."""
+    with Variants(SETTINGS) as variants:
+        yield variants
+
+
+def send_half(server: RunningServer, location: str, header: str) -> Wire:
+    """Begin a PATCH of twenty bytes or as many as the header says, and stop after ten."""
+    half = HALF if "Length" in header else b"14\r\n" + HALF
+    return Wire(server.host).send(request("PATCH", request_target(location), None, header) + half)
+
+
+@pytest.mark.parametrize("header", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+def test_silent_uploads_do_not_keep_others_from_being_served(
+    servers: Variants, header: str
+) -> None:
+    """65: while more clients are silent than there are threads, pulls go on."""
+    server = servers["patient"]
+    pushed = push_image(server.http, NAME, "v1")
+    locations = [open_upload(server.http, NAME) for _ in range(THREADS * 2)]
+    with contextlib.ExitStack() as stack:
+        for location in locations:
+            stack.enter_context(send_half(server, location, header))
+        found = [server.http.get(f"/v2/{NAME}/manifests/v1").body for _ in range(10)]
+
+    assert found == [pushed.body] * 10
+    push_image(server.http, NAME, "v2", content=header.encode())
+
+
+@pytest.mark.parametrize("header", ["Content-Length: 20", "Transfer-Encoding: chunked"])
+def test_a_silent_upload_is_given_up_and_can_be_resumed(servers: Variants, header: str) -> None:
+    """65: after ``server.body_timeout`` the request has failed, and the session goes on."""
+    server = servers["impatient"]
+    location = open_upload(server.http, NAME)
+    with send_half(server, location, header) as wire:
+        reply = wire.reply("PATCH")
+        assert not wire.still_serves()
+    fresh = server.http.get(location, 204)
+    kept = 10 if fresh["Range"] == "0-9" else 0
+    target = with_digest(fresh.location, sha256(HALF * 2))
+    answer = server.http.put(target, (HALF * 2)[kept:])
+
+    assert reply is None or reply.status in {400, 408}
+    assert server.http.get(answer.location).body == HALF * 2
+
+
+def test_a_silent_head_holds_one_thread_at_most(servers: Variants) -> None:
+    """Connections that stop in the middle of a head leave the other threads to others."""
+    server = servers["patient"]
+    with contextlib.ExitStack() as stack:
+        for _ in range(THREADS - 2):
+            wire = stack.enter_context(Wire(server.host))
+            wire.send(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-")
+        answers = [server.http.get("/v2/") for _ in range(10)]
+
+    assert {answer.status for answer in answers} == {200}
