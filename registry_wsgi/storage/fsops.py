@@ -114,7 +114,10 @@ class FileOps:
         """Make names added to or removed from a directory durable."""
         if not (self.syncing or always):
             return
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._failed(error, str(path)) from error
         try:
             self._sync(os.fsync, descriptor)
         finally:
@@ -124,9 +127,12 @@ class FileOps:
         try:
             sync(descriptor)
         except OSError as error:
-            if error.errno == errno.EIO:
-                self.on_sync_error()
-            raise StorageFault("sync failed", str(descriptor), error) from error
+            raise self._failed(error, str(descriptor)) from error
+
+    def _failed(self, error: OSError, what: str) -> StorageFault:
+        if error.errno == errno.EIO:
+            self.on_sync_error()
+        return StorageFault("sync failed", what, error)
 
     def link(self, source: Path, target: Path) -> None:
         """Give a file another name; raises OSError where the file system or the kernel refuses."""

@@ -233,7 +233,7 @@ def test_a_slow_reader_keeps_nobody_waiting(lonely: RunningServer) -> None:
     large = artifact(annotations={"org.test.large": "x" * 3_900_000})
     pushed = push_manifest(lonely.http, REPOSITORY, large, "large")
     with Wire(lonely.host) as slow, Wire(lonely.host) as other:
-        slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
         for _ in range(PRIMING):
             slow.exchange(get("manifests/v1"))
             expected = shown(other.exchange(get("manifests/v1")))
@@ -256,7 +256,7 @@ def test_a_client_that_leaves_in_an_answer_is_forgotten(lonely: RunningServer) -
     with Wire(lonely.host) as other:
         for _ in range(5):
             slow = Wire(lonely.host)
-            slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
             for _ in range(PRIMING):
                 slow.exchange(get("manifests/v1"))
             slow.send(get("manifests/large")).reset()

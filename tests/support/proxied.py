@@ -20,7 +20,8 @@ from typing import Self
 
 import pytest
 from support.programs import require, search_path
-from support.server import CHECKOUT, START_SECONDS, RunningServer, free_port, throwaway_directory
+from support.server import CHECKOUT, START_SECONDS, RunningServer, free_port
+from support.storage import memory_directory
 from support.tls import Certificates, TlsWire, make_certificates
 from support.verbs import Verbs
 
@@ -67,12 +68,68 @@ def replaced(text: str, changes: Mapping[str, str]) -> str:
     return text
 
 
+def registry_command(settings: Path) -> Callable[..., list[str]]:
+    """Makes command lines of ``registry-wsgi`` with these settings."""
+
+    def command(name: str, *arguments: str) -> list[str]:
+        words = [sys.executable, "-m", "registry_wsgi", name, "--config", str(settings)]
+        return [*words, *arguments]
+
+    return command
+
+
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=START_SECONDS)
         self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(START_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+@dataclasses.dataclass(eq=False)
+class GunicornServer(RunningServer):
+    """``gunicorn -c contrib/gunicorn.conf.py`` with the sample settings, on a unix socket.
+
+    ``change`` changes the settings.
+    """
+
+    change: Change = without_sign_in
+
+    def __post_init__(self) -> None:
+        """Name the settings file to the server."""
+        self.environment = {"REGISTRY_WSGI_CONFIG": str(self.settings_file), **self.environment}
+
+    @property
+    def settings_file(self) -> Path:
+        """The sample settings, with this server's paths."""
+        return self.data.with_name("registry-wsgi.toml")
+
+    @property
+    def socket(self) -> Path:
+        """What it listens on."""
+        return self.data.with_name("registry.sock")
+
+    def command(self) -> list[str]:
+        """The command line, and the settings file that it needs."""
+        changes = {
+            "/run/registry-wsgi/registry.sock": str(self.socket),
+            "/var/lib/registry-wsgi": str(self.data),
+            "https://registry.example": f"https://{self.host}",
+        }
+        sample = (CONTRIB / "registry-wsgi.toml").read_text()
+        self.settings_file.write_text(self.change(replaced(sample, changes)))
+        return [*self.program(), *self.flags]
+
+    def program(self) -> list[str]:
+        """What serves."""
+        conf = CONTRIB / "gunicorn.conf.py"
+        return [sys.executable, "-m", "gunicorn", "-c", str(conf), "registry_wsgi:create_app()"]
 
     def connect(self) -> None:
         """Connect to the socket."""
@@ -130,6 +187,14 @@ class GunicornServer(RunningServer):
             return False
         finally:
             connection.close()
+
+
+class ServeServer(GunicornServer):
+    """``registry-wsgi serve`` with the sample settings, on a unix socket."""
+
+    def program(self) -> list[str]:
+        """What serves."""
+        return registry_command(self.settings_file)("serve")
 
 
 @dataclasses.dataclass(eq=False)
@@ -257,14 +322,15 @@ def proxied(
     settings: Change = without_sign_in,
     nginx: Change = str,
     environment: Mapping[str, str] | None = None,
+    kind: type[GunicornServer] = GunicornServer,
 ) -> Iterator[Proxied]:
     """A registry behind nginx, on data of its own; what is given changes the files of both."""
-    with throwaway_directory() as folder:
+    with memory_directory() as folder:
         # nginx's own user has to get as far as the data directory, where its group counts.
         folder.chmod(0o711)
         certificates = make_certificates(folder)
         surroundings = {**RELAXED, **(environment or {})}
-        registry = GunicornServer(folder / "data", environment=surroundings, change=settings)
+        registry = kind(folder / "data", environment=surroundings, change=settings)
         (folder / "nginx").mkdir()
         front = Nginx(folder / "nginx", registry, certificates, nginx, port=registry.port)
         with Proxied(folder, registry, front, certificates) as running:

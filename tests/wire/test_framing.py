@@ -67,6 +67,11 @@ BROKEN = [
     Broken("53-underscore-in-size", CHUNKED, b"0_a\r\n" + TEN + b"\r\n0\r\n\r\n"),
     Broken("53-twenty-f", CHUNKED, b"F" * 20 + b"\r\n" + TEN, kept=cut(10)),
     Broken("53-no-hexadecimal", CHUNKED, b"ten\r\n" + TEN + b"\r\n0\r\n\r\n"),
+    Broken("53-nonsense-as-the-end", CHUNKED, b"x\r\n\r\n"),
+    Broken("53-minus-zero-as-the-end", CHUNKED, b"-0\r\n\r\n"),
+    Broken("53-prefixed-zero-as-the-end", CHUNKED, b"0x0\r\n\r\n"),
+    Broken("53-nothing-as-the-end", CHUNKED, b"\r\n\r\n"),
+    Broken("53-extension-alone-as-the-end", CHUNKED, b";a=b\r\n\r\n"),
     Broken("53-endless-size", CHUNKED, b"0" * 100_000),
     Broken("53-bad-extension", CHUNKED, b"a;\x01=\r\n" + TEN + b"\r\n0\r\n\r\n"),
     Broken("54-longer-than-declared", CHUNKED, b"5\r\n" + TEN + b"\r\n0\r\n\r\n", kept=cut(5)),
@@ -165,8 +170,8 @@ def test_a_broken_put_makes_no_blob(server: RunningServer, broken: Broken) -> No
 
 @each
 def test_a_broken_post_makes_no_blob(server: RunningServer, broken: Broken) -> None:
-    """The same for a blob in one request, be the digest that of what came."""
-    for content in (broken.content, broken.body):
+    """The same for a blob in one request, be the digest that of what came, or of nothing."""
+    for content in (broken.content, broken.body, b""):
         target = f"/v2/{NAME}/post/blobs/uploads/?digest={sha256(content)}"
         assert send_broken(server, "POST", target, broken) in {None, 400, 431}
         server.http.head(f"/v2/{NAME}/post/blobs/{sha256(content)}", 404)

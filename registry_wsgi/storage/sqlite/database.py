@@ -43,7 +43,9 @@ BATCH: Final = 64
 WRITE_TIMEOUT: Final = 30.0
 """Seconds a write may wait for its turn before it is answered 503."""
 
-_MAY_BE_NO_ROOM: Final = frozenset({sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
+_MAY_BE_NO_ROOM: Final = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+)
 
 _FULL: Final = 2
 _SETTINGS: Final = (
@@ -107,11 +109,18 @@ def _visible(name: str, pattern: str) -> bool:
     return Pattern(pattern).matches(name)
 
 
+def _may_be_no_room(error: BaseException) -> bool:
+    """Whether the disk is full, or a quota is used up, which SQLite takes for an I/O error."""
+    return getattr(error, "sqlite_errorcode", 0) in _MAY_BE_NO_ROOM
+
+
 def _restart_log(connection: sqlite3.Connection) -> bool:
     """Have the log written over from its start, which needs no room; whether that succeeded."""
     try:
         busy: int = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if not _may_be_no_room(error):
+            raise
         return False
     return not busy
 
@@ -120,7 +129,7 @@ class Database:
     """The index's file: opened lazily, never inherited over a fork, closed under the lock.
 
     ``make_room`` is asked once when the disk is full, and says whether trying again may help;
-    ``is_full`` tells a used up quota, which SQLite takes for an I/O error, from one.
+    ``is_full`` says whether there is no room even then.
     ``on_io_error`` is told when SQLite could not read, write or sync.
     """
 
@@ -230,8 +239,8 @@ class Database:
                     self._commit_with_room(connection, batch)
                     self._checkpoint(connection)
             except (sqlite3.Error, StorageFault, RegistryError) as error:
-                if primary_code(error) == sqlite3.SQLITE_IOERR and not self._is_no_room(error):
-                    self._on_io_error()
+                if primary_code(error) == sqlite3.SQLITE_IOERR:
+                    self._judge(error)
                 for task in batch:
                     task.fail(error)
         if connection is not None:
@@ -250,15 +259,16 @@ class Database:
             batch.append(following)
         return [task for task in batch if task.future.set_running_or_notify_cancel()]
 
-    def _is_no_room(self, error: BaseException) -> bool:
-        code = getattr(error, "sqlite_errorcode", 0)
-        return code == sqlite3.SQLITE_FULL or (code in _MAY_BE_NO_ROOM and self._is_full())
+    def _judge(self, error: BaseException) -> None:
+        """Tell of an I/O error, unless it is that there still is no room."""
+        if not (_may_be_no_room(error) and self._is_full()):
+            self._on_io_error()
 
     def _commit_with_room(self, connection: sqlite3.Connection, batch: list[Task]) -> None:
         try:
             self._commit(connection, batch)
         except sqlite3.OperationalError as error:
-            if not self._is_no_room(error):
+            if not _may_be_no_room(error):
                 raise
             made = self._make_room()
             if not (_restart_log(connection) or made):
