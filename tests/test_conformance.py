@@ -6,12 +6,14 @@ environment variable ``CONFORMANCE`` names, else ``conformance`` in ``.tools/bin
 
 import os
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from support.counts import Counts
 from support.programs import require, run
-from support.server import RunningServer, ServerFactory
+from support.proxied import proxied
+from support.server import ServerFactory
 
 PACKAGE = "github.com/opencontainers/distribution-spec/conformance"
 OPTIONAL = (
@@ -29,16 +31,19 @@ def suite() -> str:
     return os.environ.get("CONFORMANCE") or require("conformance", PACKAGE)
 
 
-def run_suite(version: str, registry: RunningServer, results: Path) -> str:
+def run_suite(version: str, host: str, results: Path, trust: Mapping[str, str]) -> str:
     """Run the suite with every optional API on; the first lines of its log,
     each of which names a test that failed and tells why.
+
+    With ``trust``, the environment that names an authority, it speaks TLS.
     """
     environment = {
         "OCI_VERSION": version,
-        "OCI_REGISTRY": registry.host,
-        "OCI_TLS": "disabled",
+        "OCI_REGISTRY": host,
+        "OCI_TLS": "enabled" if trust else "disabled",
         "OCI_RESULTS_DIR": str(results),
         **dict.fromkeys(OPTIONAL, "true"),
+        **trust,
     }
     done = run([suite()], environment=environment, cwd=results.parent, expect=None, seconds=600)
     return "\n".join(line[:WIDTH] for line in done.stderr.splitlines()[:LINES])
@@ -61,9 +66,21 @@ def test_the_server_conforms(
     version: str, fresh_registry: ServerFactory, tmp_path: Path, counts: Counts
 ) -> None:
     """Every test of the suite passes and none is skipped, with all optional APIs on."""
-    log = run_suite(version, fresh_registry(), tmp_path / "results")
-    found = read_counts(tmp_path / "results" / "junit.xml")
-    counts(f"conformance-{version}", **found)
+    log = run_suite(version, fresh_registry().host, tmp_path / "results", {})
+    check(log, tmp_path / "results", counts, f"conformance-{version}")
+
+
+def test_the_server_conforms_behind_nginx(tmp_path: Path, counts: Counts) -> None:
+    """The same holds for gunicorn behind nginx with TLS, as contrib/ has them."""
+    with proxied() as running:
+        log = run_suite("dev", running.host, tmp_path / "results", running.trust)
+    check(log, tmp_path / "results", counts, "conformance-nginx")
+
+
+def check(log: str, results: Path, counts: Counts, name: str) -> None:
+    """Note what was counted; the test fails if anything else than success was."""
+    found = read_counts(results / "junit.xml")
+    counts(name, **found)
 
     assert {**found, "passed": 0} == {"passed": 0, "failed": 0, "skipped": 0, "errors": 0}, log
     assert found["passed"] > FEWEST_PASSED

@@ -179,10 +179,18 @@ class DiskStore:
         self._reserve.ensure()
         descriptor = self._create_locked(path)
         try:
-            self._ops.sync_directory(self._uploads)
+            self._keep_name(path)
             yield DiskUpload(self._ops, path, descriptor, self.path)
         finally:
             os.close(descriptor)
+
+    def _keep_name(self, path: Path) -> None:
+        """Make a new session's name durable, or take it away again; raises StorageFault."""
+        try:
+            self._ops.sync_directory(self._uploads)
+        except StorageFault:
+            self.discard(path.name)
+            raise
 
     def _create_locked(self, path: Path) -> int:
         """A new file of which this process is the writer; raises StorageFault."""

@@ -12,9 +12,9 @@ from registry_wsgi.auth import htpasswd
 from registry_wsgi.auth.base import Authenticator
 from registry_wsgi.auth.htpasswd import HtpasswdBackend
 from registry_wsgi.auth.machines import MachineTokens
-from registry_wsgi.auth.passwords import PasswordChecker, Turns
+from registry_wsgi.auth.passwords import PasswordChecker, Turns, make_hash
 from registry_wsgi.auth.users import UsersBackend
-from registry_wsgi.storage.accounts import Accounts
+from registry_wsgi.storage.accounts import Account, Accounts
 
 NAME = "anna"
 
@@ -200,10 +200,3 @@ def test_an_unknown_user_costs_as_much_as_a_known_one(
     cost = COST[back_end]
 
     assert [stored[: len(cost)] for stored in place.verified] == 5 * [cost]
-
-
-def test_a_machine_token_needs_no_slow_hash(accounts: Accounts) -> None:
-    """Nothing that is no secret of a token's form is even looked up."""
-    assert MachineTokens(Unreachable(), lambda: NOW).check(NAME, "wrong") is None
-    with pytest.raises(AttributeError):
-        MachineTokens(Unreachable(), lambda: NOW).check(NAME, f"{PREFIX}wrong")

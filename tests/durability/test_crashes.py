@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from support.acts import (
     ACTS,
-    CONFIG,
     collection,
     first_start,
     push_again,
@@ -21,8 +20,6 @@ from support.counts import Counts
 from support.crashing import Killed, Recorder, RecordingDatabase, RecordingOps
 from support.plays import (
     HONEST,
-    LAYER,
-    OTHER_LAYER,
     Making,
     Performance,
     Play,
@@ -34,7 +31,6 @@ from support.storage import FakeClock
 from registry_wsgi.names import Digest, Name
 from registry_wsgi.services.gc import CollectorService, Removal
 from registry_wsgi.services.uploads import UploadService
-from registry_wsgi.storage import disk, reserve
 from registry_wsgi.storage.collecting import Doomed
 from registry_wsgi.storage.store import StagedUpload
 
@@ -44,12 +40,7 @@ KILLED_AT = (*range(16), *range(16, 44, 4))
 """At which operations a first start is killed: all that make directories, and some later ones."""
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data directory of few directories, and a small reserve: each state is one of its own."""
-    shards = {Digest.of(content).hex[:2] for content in (LAYER, OTHER_LAYER, CONFIG)}
-    monkeypatch.setattr(disk, "_SHARDS", tuple(sorted(shards)))
-    monkeypatch.setattr(reserve, "MOST", 4096)
+pytestmark = pytest.mark.usefixtures("small")
 
 
 def title(act: Callable[[Play], None]) -> str:
@@ -69,10 +60,10 @@ def note(counts: Counts, name: str, performance: Performance) -> None:
 
 @pytest.mark.parametrize("act", ACTS, ids=title)
 def test_a_crash_at_any_operation_breaks_no_promise(
-    act: Callable[[Play], None], tmp_path: Path, counts: Counts
+    act: Callable[[Play], None], folder: Path, counts: Counts
 ) -> None:
     """After a crash anywhere all that was acknowledged is there, and nothing is half there."""
-    performance = perform(act, tmp_path, most_states=MOST_STATES)
+    performance = perform(act, folder, most_states=MOST_STATES)
     note(counts, title(act), performance)
 
     assert performance.broken == []
@@ -83,10 +74,10 @@ def test_a_crash_at_any_operation_breaks_no_promise(
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("act", ACTS, ids=title)
 def test_no_crash_at_all_breaks_a_promise(
-    act: Callable[[Play], None], seed: int, tmp_path: Path, counts: Counts
+    act: Callable[[Play], None], seed: int, folder: Path, counts: Counts
 ) -> None:
     """The same with every state that the model has, and other pages torn."""
-    performance = perform(act, tmp_path, most_states=10_000, seed=seed)
+    performance = perform(act, folder, most_states=10_000, seed=seed)
     note(counts, f"{title(act)}, seed {seed}", performance)
 
     assert performance.broken == []
@@ -182,10 +173,10 @@ MUTANTS: dict[str, tuple[Making, Callable[[Play], None]]] = {
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_a_sync_that_is_missing_shows(mutant: str, tmp_path: Path, counts: Counts) -> None:
+def test_a_sync_that_is_missing_shows(mutant: str, folder: Path, counts: Counts) -> None:
     """Where a sync is left out on purpose, some crash breaks a promise."""
     making, act = MUTANTS[mutant]
-    performance = perform(act, tmp_path, making=making, most_states=MOST_STATES)
+    performance = perform(act, folder, making=making, most_states=MOST_STATES)
     note(counts, f"if {mutant}", performance)
 
     assert performance.broken
@@ -208,20 +199,20 @@ def bytes_before_rows(self: CollectorService, doomed: Doomed) -> Iterator[Remova
     yield Removal("blob", doomed.digest, "")
 
 
-def test_a_row_before_its_bytes_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_before_its_bytes_shows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the order of a commit is turned round, some crash breaks a promise."""
     monkeypatch.setattr(UploadService, "_commit", rows_before_bytes)
-    performance = perform(push_in_one_request, tmp_path, most_states=MOST_STATES)
+    performance = perform(push_in_one_request, folder, most_states=MOST_STATES)
 
     assert any("has no file" in fault for fault in performance.broken)
 
 
 def test_a_removal_without_a_second_look_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where gc does not look under the lock whether the blob came back, some crash shows it."""
     monkeypatch.setattr(CollectorService, "_destroy", bytes_before_rows)
-    performance = perform(push_of_what_is_doomed, tmp_path, most_states=MOST_STATES)
+    performance = perform(push_of_what_is_doomed, folder, most_states=MOST_STATES)
 
     assert any("has no file" in fault for fault in performance.broken)
 
@@ -239,20 +230,20 @@ def killed_at(limit: int, recorder: Recorder, act: Callable[[Play], None]) -> No
 
 
 def test_a_power_cut_after_a_start_that_was_killed_breaks_no_promise(
-    tmp_path: Path, counts: Counts
+    folder: Path, counts: Counts
 ) -> None:
     """What a killed process made without syncing it, the next one does not take for granted."""
     states, broken = 0, []
     for limit in KILLED_AT:
-        folder = tmp_path / str(limit)
-        folder.mkdir()
-        recorder = Recorder(folder / "stage")
+        place = folder / str(limit)
+        place.mkdir()
+        recorder = Recorder(place / "stage")
         killed_at(limit, recorder, first_start)
         ops, clock = RecordingOps(recorder), FakeClock()
         with HONEST.open(recorder, ops, clock) as registry:
             first_start(Play(registry, recorder, ops, clock))
         end = len(recorder.events) - 1
-        performance = crash_everywhere(recorder, end, folder, most_states=MOST_STATES)
+        performance = crash_everywhere(recorder, end, place, most_states=MOST_STATES)
         states += performance.states
         broken += performance.broken
     counts("crashes after a killed start", states=states, **{"promises broken": len(broken)})

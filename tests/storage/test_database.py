@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
+from support.contenders import read_in_a_fork
+from support.processes import child
 from support.storage import memory_directory, open_database
 
 from registry_wsgi.errors import BLOB_UNKNOWN, RegistryError, StorageFault
@@ -260,6 +262,15 @@ def test_readers_go_on_beside_a_writer(database: Database) -> None:
 
     assert meanwhile == ["before"]
     assert names(database) == ["before", "after"]
+
+
+def test_a_fork_reads_over_a_connection_of_its_own(tmp_path: Path) -> None:
+    """What a parent has opened is kept, so that its locks stay, and not used."""
+    with child(read_in_a_fork, tmp_path) as process:
+        opened = process.hear()
+        process.finish()
+
+    assert opened == 1
 
 
 def test_a_write_holds_the_lock(database: Database) -> None:

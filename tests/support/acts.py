@@ -1,6 +1,6 @@
 """The commit paths of a registry, each as a play (support.plays): what it does and then promises."""
 
-from support.opened import DAY, NOTHING
+from support.opened import DAY, NOTHING, answered
 from support.plays import (
     LAYER,
     OTHER_LAYER,
@@ -11,7 +11,7 @@ from support.plays import (
     blob,
     keys_of,
 )
-from support.storage import APP, OTHER, image, index_of, refused
+from support.storage import APP, OTHER, image, index_of
 
 from registry_wsgi.errors import DIGEST_INVALID
 from registry_wsgi.names import Digest, Tag
@@ -91,7 +91,7 @@ def upload_with_the_wrong_digest(play: Play) -> None:
     uuid = play.registry.uploads.start(APP).upload.uuid
     play.registry.send(APP, uuid, 0, LAYER)
     play.begin()
-    with refused(DIGEST_INVALID):
+    with answered(DIGEST_INVALID):
         wrong = Digest.of(OTHER_LAYER)
         play.registry.uploads.finish(APP, uuid, len(LAYER), wrong, NOTHING)
     play.promise(blob(LAYER), None)

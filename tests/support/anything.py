@@ -15,6 +15,9 @@ NAME = "team/app"
 
 BLOB = b"a blob"
 
+NO_LENGTHS = ("-5", "+5", "x", "\xb2", "5.0", "5_0", "9" * 30)
+"""What not every server refuses as a ``Content-Length``."""
+
 Environ = dict[str, Any]
 
 
@@ -47,6 +50,8 @@ def environ_of(
         environ["CONTENT_LENGTH"] = str(len(body))
     elif framing == "short":
         environ["CONTENT_LENGTH"] = str(len(body) + 5)
+    elif framing in NO_LENGTHS:
+        environ["CONTENT_LENGTH"] = framing
     else:
         environ["HTTP_TRANSFER_ENCODING"] = "chunked"
     return environ
@@ -200,7 +205,7 @@ BODIES = st.one_of(
 METHODS = st.sampled_from(
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] * 3 + ["OPTIONS", "TRACE", "PROPFIND", "X"]
 )
-FRAMINGS = st.sampled_from(["length", "length", "chunked", "short"])
+FRAMINGS = st.sampled_from([*["length"] * 5, "chunked", "chunked", "short", *NO_LENGTHS])
 WILD = st.builds(environ_of, METHODS, PATHS, QUERIES, HEADERS, BODIES, FRAMINGS)
 
 # Anything at all is refused early, so half of the requests are nearly right.

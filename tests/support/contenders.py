@@ -5,7 +5,16 @@ import signal
 from pathlib import Path
 
 from support.processes import Pipe
-from support.storage import APP, FakeClock, IndexPlace, StorePlace, image, push_of, put_blob
+from support.storage import (
+    APP,
+    FakeClock,
+    IndexPlace,
+    StorePlace,
+    image,
+    open_database,
+    push_of,
+    put_blob,
+)
 
 from registry_wsgi.names import Digest
 from registry_wsgi.storage import secrets
@@ -90,6 +99,23 @@ def write_on_both_sides_of_a_fork(pipe: Pipe, place: IndexPlace, count: int) -> 
             assert index.blobs.find(APP, digest)
         if not child:
             os._exit(0)
+        pipe.send(_ending_of(child))
+
+
+def read_in_a_fork(pipe: Pipe, folder: Path) -> None:
+    """Read the index, fork, read in the fork; tell how many more files of it that has open then."""
+    with open_database(folder) as database:
+
+        def opened() -> int:
+            with database.reading() as connection:
+                connection.execute("SELECT 1 FROM clock").fetchone()
+            files = Path("/proc/self/fd").iterdir()
+            return [str(file.resolve()) for file in files].count(str(database.path))
+
+        before = opened()
+        child = os.fork()
+        if not child:
+            os._exit(opened() - before)
         pipe.send(_ending_of(child))
 
 

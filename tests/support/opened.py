@@ -5,9 +5,16 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from support.storage import FakeClock, refused
+import pytest
+from support.storage import FakeClock
 
-from registry_wsgi.errors import BLOB_UNKNOWN, UPLOAD_CUT_SHORT, BodyCut, RegistryError
+from registry_wsgi.errors import (
+    BLOB_UNKNOWN,
+    UPLOAD_CUT_SHORT,
+    BodyCut,
+    ErrorRow,
+    RegistryError,
+)
 from registry_wsgi.names import Digest, Name, Reference, Tag
 from registry_wsgi.services.blobs import BlobService
 from registry_wsgi.services.fsck import Finding, FsckService
@@ -117,7 +124,7 @@ class Opened:
 
     def send_and_break(self, repository: Name, uuid: str, offset: int, *blocks: bytes) -> None:
         """PATCH an upload session over a connection that breaks after these blocks."""
-        with refused(UPLOAD_CUT_SHORT):
+        with answered(UPLOAD_CUT_SHORT):
             self.uploads.append(repository, uuid, offset, Content(blocks, cut=True))
 
     def finish(self, repository: Name, uuid: str, offset: int, content: bytes) -> Digest:
@@ -148,6 +155,18 @@ class Opened:
         """A manifest as a pull gets it, ``None`` for 404."""
         stored = self.storage.index.manifests.find(repository, reference)
         return stored.body if stored else None
+
+
+@contextlib.contextmanager
+def answered(row: ErrorRow) -> Iterator[None]:
+    """The block raises the error of this row, or another one, which is raised."""
+    try:
+        yield
+    except RegistryError as error:
+        if error.row is not row:
+            raise
+        return
+    pytest.fail(f"no {row.code}")
 
 
 @contextlib.contextmanager

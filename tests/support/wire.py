@@ -150,3 +150,8 @@ def request(method: str, target: str, body: bytes | None = None, *headers: str) 
 def chunked(*blocks: bytes) -> bytes:
     """A body in chunks, with its end."""
     return b"".join(b"%x\r\n%b\r\n" % (len(block), block) for block in [*blocks, b""])
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -65,6 +65,17 @@ def test_a_blob_may_be_committed_again(index: Index, clock: FakeClock) -> None:
     assert index.blobs.find(APP, DIGEST) == Blob(DIGEST, len(CONTENT), clock.age())
 
 
+def test_a_commit_says_anew_how_large_a_blob_is(index: Index) -> None:
+    """A push that repairs a blob puts its size right, for every repository that serves it."""
+    index.blobs.commit(OTHER, DIGEST, 1234, None)
+    put_blob(index, APP)
+
+    for repository in (APP, OTHER):
+        found = index.blobs.find(repository, DIGEST)
+        assert found
+        assert found.size == len(CONTENT)
+
+
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 def test_a_blob_is_known_by_the_digest_it_was_pushed_with(index: Index, algorithm: str) -> None:
     """Digests of both algorithms are kept, and neither finds the other's blob."""

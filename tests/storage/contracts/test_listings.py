@@ -42,6 +42,7 @@ def walked(page: Page, size: int) -> list[str]:
     found: list[str] = []
     while items := page(found[-1] if found else "", size):
         assert len(items) <= size
+        assert not set(items) & set(found)
         found += items
     return found
 
