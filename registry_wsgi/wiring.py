@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from registry_wsgi.config import Config, from_environment
+from registry_wsgi.errors import StorageFault
 from registry_wsgi.observing import together
 from registry_wsgi.server.background import Background
 from registry_wsgi.server.bodies import BODY_ERRORS, BodyReader
@@ -30,6 +31,7 @@ from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.opening import Storage, open_data
 from registry_wsgi.storage.sharing import share_blobs
+from registry_wsgi.storage.sqlite.index import NAME as INDEX_NAME
 from registry_wsgi.watching.sharing import forget
 from registry_wsgi.web.accelerator import Accelerator
 from registry_wsgi.web.app import App
@@ -56,6 +58,14 @@ def open_storage(config: Config) -> Storage:
     if config.server.x_accel_prefix and not storage.read_only:
         share_blobs(storage.data)
     return storage
+
+
+def open_existing(config: Config) -> Storage:
+    """The data directory, ready; raises StorageFault where there is none, and makes none."""
+    data = Path(config.storage.data).absolute()
+    if not any((data / name).exists() for name in (INDEX_NAME, "blobs")):
+        raise StorageFault("there is no registry here: name its --data DIR", str(data))
+    return open_storage(config)
 
 
 def rotate_secret(config: Config, keep: int) -> int:

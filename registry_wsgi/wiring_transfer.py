@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from registry_wsgi.config import Config
-from registry_wsgi.errors import StorageFault
 from registry_wsgi.services.adopting import AdoptionService, Wishes
 from registry_wsgi.services.adoption_check import AdoptionCheck
 from registry_wsgi.services.backup import CopyService
@@ -17,19 +16,9 @@ from registry_wsgi.storage.disk_copies import DiskBackup, DiskRestore
 from registry_wsgi.storage.distribution import DiskIntake, DistributionTree, find_root
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.opening import Storage
-from registry_wsgi.storage.sqlite import index as sqlite_index
 from registry_wsgi.storage.sqlite import snapshot
 from registry_wsgi.storage.sqlite.adopt import SqliteAdoption
 from registry_wsgi.storage.sqlite.transfer import SqliteTransfers
-from registry_wsgi.wiring import open_storage
-
-
-def open_existing(config: Config) -> Storage:
-    """The data directory, ready; raises StorageFault where there is none."""
-    data = Path(config.storage.data).absolute()
-    if not (data / sqlite_index.NAME).exists():
-        raise StorageFault("there is no registry", str(data))
-    return open_storage(config)
 
 
 def build_backup(storage: Storage, target: Path) -> CopyService:

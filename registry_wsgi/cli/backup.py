@@ -12,7 +12,8 @@ from registry_wsgi.cli.progress import Bar
 from registry_wsgi.config import Config
 from registry_wsgi.services.backup import CopyReport, CopyService
 from registry_wsgi.storage.opening import Storage
-from registry_wsgi.wiring_transfer import build_backup, build_restore, open_existing
+from registry_wsgi.wiring import open_existing
+from registry_wsgi.wiring_transfer import build_backup, build_restore
 
 WHOLE, LACKING = 0, 1
 

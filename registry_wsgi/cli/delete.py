@@ -6,7 +6,7 @@ from registry_wsgi.cli.common import Command
 from registry_wsgi.config import Config
 from registry_wsgi.names import Digest, Name, Tag
 from registry_wsgi.storage.base import Actor
-from registry_wsgi.wiring import open_storage
+from registry_wsgi.wiring import open_existing
 
 ACTOR = Actor("operator", "command line")
 
@@ -20,7 +20,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, config: Config) -> int:
     name, separator, reference = _split(options.target)
     repository = Name.parse(name)
-    manifests = open_storage(config).index.manifests
+    manifests = open_existing(config).index.manifests
     if separator == "@":
         manifests.delete(repository, Digest.parse(reference), ACTOR)
     elif separator == ":":

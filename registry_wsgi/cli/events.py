@@ -7,7 +7,7 @@ import json
 from registry_wsgi.cli.common import Command, CommandError
 from registry_wsgi.config import Config
 from registry_wsgi.storage.outbox import Delivery
-from registry_wsgi.wiring import open_storage
+from registry_wsgi.wiring import open_existing
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
-    outbox = open_storage(config).index.outbox
+    outbox = open_existing(config).index.outbox
     if options.verb == "list":
         for numbered in outbox.events_after(options.after, options.limit, pulls=True):
             row = {"number": numbered.number, **dataclasses.asdict(numbered.event)}

@@ -9,7 +9,7 @@ from registry_wsgi.cli.common import Command, human
 from registry_wsgi.config import Config
 from registry_wsgi.errors import UNAVAILABLE, RegistryError
 from registry_wsgi.services.gc import Removal, Report
-from registry_wsgi.wiring import build_collector, open_storage
+from registry_wsgi.wiring import build_collector, open_existing
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def _flags(options: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
-    storage = open_storage(config)
+    storage = open_existing(config)
     if config.server.read_only or storage.read_only:
         raise RegistryError(UNAVAILABLE, "the registry is read-only")
     if storage.latch.is_set():

@@ -10,7 +10,7 @@ from registry_wsgi.config import Config
 from registry_wsgi.errors import BLOB_UNKNOWN, RegistryError, StorageFault
 from registry_wsgi.names import Digest
 from registry_wsgi.services.fsck import Finding
-from registry_wsgi.wiring import build_fsck, open_storage
+from registry_wsgi.wiring import build_fsck, open_existing
 
 SOUND, PROBLEMS, UNCHECKED = 0, 1, 2
 
@@ -24,7 +24,7 @@ def _fsck_arguments(parser: argparse.ArgumentParser) -> None:
 def _fsck(options: argparse.Namespace, config: Config) -> int:
     problems = notes = 0
     try:
-        storage = open_storage(config)
+        storage = open_existing(config)
         # Nobody can collect or lock on a read-only file system.
         with nullcontext() if storage.read_only else storage.collecting.held():
             for finding in build_fsck(storage, deep=options.deep, repair=options.repair).run():
@@ -53,7 +53,7 @@ def _why_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _why(options: argparse.Namespace, config: Config) -> int:
     digest = Digest.parse(options.digest)
-    storage = open_storage(config)
+    storage = open_existing(config)
     keepers = list(storage.index.inspection.keepers(digest))
     age = storage.clock.age()
     for keeper in keepers:
@@ -75,7 +75,7 @@ def _stats_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _stats(options: argparse.Namespace, config: Config) -> int:
-    found = dataclasses.asdict(open_storage(config).index.inspection.statistics())
+    found = dataclasses.asdict(open_existing(config).index.inspection.statistics())
     if options.json:
         print(json.dumps(found))
         return 0

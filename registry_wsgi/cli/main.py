@@ -11,6 +11,7 @@ from registry_wsgi.cli import (
     accounts,
     adopt,
     backup,
+    config,
     delete,
     events,
     gc,
@@ -42,6 +43,7 @@ COMMANDS: tuple[Command, ...] = (
     transfer.EXPORT,
     transfer.IMPORT,
     adopt.COMMAND,
+    config.COMMAND,
 )
 
 
@@ -72,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags |= options.flags(options)
     options.read = partial(from_environment, os.environ, options.config, flags)
     try:
-        config: Config = options.read()
-        status: int = options.run(options, config)
+        settings: Config = options.read()
+        status: int = options.run(options, settings)
     except (ConfigError, StorageFault, OSError) as error:
         print(f"registry-wsgi: {_reason(error)}", file=sys.stderr)
         return 2

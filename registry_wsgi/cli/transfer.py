@@ -15,8 +15,8 @@ from registry_wsgi.names import Digest, Name, Pattern, Tag
 from registry_wsgi.services.exporting import EVER, Exported, ExportService
 from registry_wsgi.services.importing import PROBLEM, Imported
 from registry_wsgi.storage.opening import Storage
-from registry_wsgi.wiring import open_storage
-from registry_wsgi.wiring_transfer import build_export, build_import, open_existing
+from registry_wsgi.wiring import open_existing, open_storage
+from registry_wsgi.wiring_transfer import build_export, build_import
 
 COMPLETE, INCOMPLETE = 0, 1
 

@@ -42,7 +42,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self._parked: list[Any] = []
 
     def run(self) -> None:
-        """gunicorn's loop, for an application that says which lane its uploads take."""
+        """Gunicorn's loop, for an application that says which lane its uploads take."""
         lane = getattr(self.wsgi, "lane", None)
         if lane is not None and is_known():
             self._lane = lane
@@ -83,7 +83,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._resume(min(self._parked, key=_waits_until))
 
     def murder_pending(self) -> None:
-        """gunicorn's regular look at its connections: some may have waited for too long."""
+        """Gunicorn's regular look at its connections: some may have waited for too long."""
         super().murder_pending()
         now = time.monotonic()
         for conn in [conn for conn in self._parked if conn.waits_until <= now]:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.commands import check, registry_wsgi
 from support.counts import Counts
 from support.images import noise, sha256
+from support.operator import check, command
 from support.pushes import (
     image,
     open_upload,
@@ -108,7 +108,7 @@ def test_a_failed_sync_stops_writes_until_an_operator_starts_the_registry(
         os.kill(worker, signal.SIGKILL)
     wait_for_workers(server)
     writes_are_refused(server)
-    assert "disk error" in registry_wsgi(server.data, "gc", expect=1).stderr
+    assert "disk error" in command(server.data, "gc", expect=1).stderr
     server.stop()
     server.start()
     assert not (server.data / FLAG).exists()
@@ -150,7 +150,7 @@ def test_writes_stay_refused_while_fsck_finds_a_problem(server: RunningServer) -
 
     assert f"writes stay refused after a disk error: {sha256(CONTENT)}" in server.log
     server.stop()
-    registry_wsgi(server.data, "fsck", "--deep", "--repair", expect=1)
+    command(server.data, "fsck", "--deep", "--repair", expect=1)
     server.start()
     refused(server.http.post("/v2/test/app/blobs/uploads/", None, None), 503)
     server.http.get("/v2/test/app/manifests/first")
