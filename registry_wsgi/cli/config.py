@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import re
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -16,9 +15,6 @@ from registry_wsgi.settings import SECTIONS
 from registry_wsgi.wiring import create_app
 
 DEFAULT: Final = "default"
-
-_CREDENTIALS: Final = re.compile(r"(?<=//)[^/@]*@")
-_HIDDEN: Final = "***@"
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,14 +108,10 @@ def _rule(rule: AccessRule) -> Iterator[str]:
 
 
 def _value(config: Config, name: str) -> Any:
-    """A setting's value; credentials within a URL are nobody's business."""
+    """A setting's value. None is a secret: those are in files that settings name."""
     section, _, key = name.partition(".")
     value = getattr(getattr(config, section), key)
-    if isinstance(value, str):
-        return _CREDENTIALS.sub(_HIDDEN, value)
-    if isinstance(value, tuple):
-        return [_CREDENTIALS.sub(_HIDDEN, part) for part in value]
-    return value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _text(value: Any) -> str:

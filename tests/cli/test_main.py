@@ -34,6 +34,11 @@ def exit_status(*words: str) -> int | str | None:
     return caught.value.code
 
 
+def make_registry(*data: str) -> None:
+    """Make a data directory that holds nothing yet."""
+    assert main(["user", "list", *data]) == 0
+
+
 # --- Help -----------------------------------------------------------------------------------------
 
 
@@ -159,6 +164,7 @@ def test_data_that_cannot_be_made_is_told(
 
 def test_what_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     """A request that the registry would refuse has the exit status 1."""
+    make_registry()
     status = main(["delete", "no/where"])
 
     assert status == 1
@@ -172,11 +178,11 @@ def test_a_flag_is_stronger_than_the_variable_that_names_a_file(
 ) -> None:
     """``--config`` is used, and ``REGISTRY_WSGI_CONFIG`` beside it is no error."""
     (tmp_path / "used.toml").write_text(f'[storage]\ndata = "{tmp_path / "used"}"\n')
+    make_registry("--data", "used")
     monkeypatch.setenv("REGISTRY_WSGI_CONFIG", "nowhere.toml")
     status = main(["stats", "--config", "used.toml"])
 
     assert status == 0
-    assert (tmp_path / "used").is_dir()
     assert "repositories" in capsys.readouterr().out
 
 
@@ -185,11 +191,36 @@ def test_a_command_prints_json_when_asked(
     name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """What a person reads is for a program to read, too."""
+    make_registry("--data", "data")
     status = main([name, "--json", "--data", str(tmp_path / "data")])
     printed = capsys.readouterr().out
 
     assert status == 0
     assert all(line.startswith("{") for line in printed.splitlines())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["stats"],
+        ["fsck"],
+        ["gc"],
+        ["delete", "a"],
+        ["why", f"sha256:{'0' * 64}"],
+        ["events", "list"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_misspelt_data_directory_is_told_and_not_made(
+    words: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A command that looks at what is there makes no registry where there is none."""
+    status = main([*words, "--data", "misspelt"])
+    printed = capsys.readouterr()
+
+    assert status == 2
+    assert "there is no registry here" in printed.err + printed.out
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- Serving --------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_docker_signs_in(
 def test_skopeo_checks_the_certificate_and_copies(
     skopeo: Tool, behind_nginx: Proxied, repository: str, tmp_path: Path
 ) -> None:
-    """skopeo refuses a server that it cannot check, and copies in and out when it can."""
+    """Skopeo refuses a server that it cannot check, and copies in and out when it can."""
     image = make_image(repository, size=2 * MIB)
     layout = write_layout(tmp_path / "in", {"a": image})
     reference = f"docker://{behind_nginx.host}/{repository}:a"
@@ -78,7 +78,7 @@ def test_skopeo_checks_the_certificate_and_copies(
 def test_skopeo_signs_in(
     skopeo: Tool, signing_in: Proxied, repository: str, tmp_path: Path
 ) -> None:
-    """skopeo pushes with a user's name and password, and not without."""
+    """Skopeo pushes with a user's name and password, and not without."""
     layout = write_layout(tmp_path / "in", {"a": make_image(repository)})
     reference = f"docker://{signing_in.host}/{repository}:a"
     trusted = trusting(skopeo, signing_in)
@@ -91,7 +91,7 @@ def test_skopeo_signs_in(
 def test_crane_validates_what_it_pushed(
     crane: Tool, behind_nginx: Proxied, repository: str, tmp_path: Path
 ) -> None:
-    """crane, which reads every layer again, finds the image valid through nginx."""
+    """The layers of an image that crane pushed are valid when it reads them again."""
     trusted = trusting(crane, behind_nginx)
     name = f"{behind_nginx.host}/{repository}:a"
     trusted("push", write_layout(tmp_path / "in", {"a": make_image(repository)}), name)

@@ -155,9 +155,13 @@ def test_a_site_without_network_is_kept_up_to_date(folder: Path) -> None:
 
 def test_an_export_says_where_the_next_one_goes_on(data: Path, folder: Path) -> None:
     """What was pushed before an export began is not in one since the moment that it told."""
-    told = registry_wsgi("export", "**", folder / "1", "--json", data=data).json()["next_since"]
-    later = registry_wsgi("export", "**", folder / "2", "--since", told, "--json", data=data)
+    registry_wsgi("export", "**", folder / "0", data=data)
+    registry_wsgi("import", folder / "0", data=folder / "now")
+    told = registry_wsgi("export", "**", folder / "1", "--json", data=folder / "now").json()
+    since = ("--since", told["next_since"])
+    later = registry_wsgi("export", "**", folder / "2", *since, "--json", data=folder / "now")
 
+    assert told["counts"] == {"manifest": 7, "blob": 6}
     assert later.json()["counts"] == {"manifest": 0, "blob": 0}
 
 

@@ -8,10 +8,10 @@ import pytest
 from support.images import MIB, noise, sha256
 from support.proxied import Proxied, proxied
 from support.pushes import image, open_upload, push_blob, put_manifest, with_digest
-from support.waiting import wait_for_offset
 from support.server import RunningServer
 from support.storage import memory_directory
 from support.verbs import Answer, Verbs
+from support.waiting import wait_for_offset
 from support.wire import Reply, chunk, chunked, request
 from werkzeug.test import Client
 
@@ -159,9 +159,7 @@ def test_nobody_is_served_by_the_internal_location(
     assert BLOB[:100] not in reply.body
 
 
-def test_an_x_accel_header_of_a_client_does_nothing(
-    behind_nginx: Proxied, repository: str
-) -> None:
+def test_an_x_accel_header_of_a_client_does_nothing(behind_nginx: Proxied, repository: str) -> None:
     """X-Accel headers in a request change neither what is answered nor how."""
     digest = push_blob(behind_nginx.http, repository, BLOB)
     place = f"/_blobs/sha256/{digest[7:9]}/{digest[7:]}"
@@ -210,9 +208,7 @@ def test_a_client_cannot_give_itself_an_address(behind_nginx: Proxied, repositor
     """The audit log has the address that nginx saw, not one that the client claims."""
     push_blob(behind_nginx.http, repository, b"{}")
     headers = {"X_Forwarded_For": "192.0.2.1", "X_Real_IP": "192.0.2.2"}
-    put_manifest(
-        behind_nginx.http, f"/v2/{repository}/manifests/a", image(b"{}"), 201, **headers
-    )
+    put_manifest(behind_nginx.http, f"/v2/{repository}/manifests/a", image(b"{}"), 201, **headers)
     log = [line for line in behind_nginx.registry.log.splitlines() if repository in line]
 
     assert log
@@ -293,7 +289,7 @@ def test_plain_http_leads_to_https(behind_nginx: Proxied) -> None:
 
 
 def test_what_is_in_a_query_is_not_logged(behind_nginx: Proxied, repository: str) -> None:
-    """nginx's log has the path of a request and nothing of its query."""
+    """The log of nginx has the path of a request and nothing of its query."""
     path = f"/v2/{repository}/tags/list"
     behind_nginx.http.get(f"{path}?n=1&last=secret-word", expect=404)
 

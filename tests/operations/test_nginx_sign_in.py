@@ -57,7 +57,7 @@ def service() -> Iterator[SignInService]:
 
 @pytest.fixture(scope="module")
 def vouched(service: SignInService) -> Iterator[Proxied]:
-    """nginx with the commented lines, asking the service."""
+    """Behind an nginx with the commented lines, asking the service."""
 
     def uncommented(text: str) -> str:
         text = re.sub(r"^( *)#(?=\S|    )", r"\1", text, flags=re.MULTILINE)
@@ -132,7 +132,9 @@ def test_a_user_that_the_service_knows_pushes_and_pulls(
 
     assert pulled == b"a blob"
     assert service.asked == before
-    assert f" anna " in next(line for line in vouched.registry.log.splitlines() if repository in line)
+    assert " anna " in next(
+        line for line in vouched.registry.log.splitlines() if repository in line
+    )
 
 
 def test_the_rules_judge_whom_the_service_knows(vouched: Proxied, repository: str) -> None:
@@ -160,7 +162,9 @@ def test_nobody_is_asked_who_wants_what_is_open(vouched: Proxied) -> None:
 FORGED = ["X-Remote-User: anna", "X_Remote_User: anna", "x-remote-user:anna\r\nX-Remote-User: anna"]
 
 
-@pytest.mark.parametrize("path", ["/token?scope=repository:closed/a:push", "/v2/closed/a/tags/list"])
+@pytest.mark.parametrize(
+    "path", ["/token?scope=repository:closed/a:push", "/v2/closed/a/tags/list"]
+)
 @pytest.mark.parametrize("header", FORGED)
 def test_a_client_cannot_vouch_for_itself(believing: Proxied, header: str, path: str) -> None:
     """X-Remote-User of a client is taken away, although the registry believes nginx's."""

@@ -84,7 +84,7 @@ def test_systemd_finds_an_unknown_key(units: Path) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_is_hardened(units: Path, name: str) -> None:
-    """systemd's own measure of what a service could do is at most 1.5 of 10."""
+    """The measure that systemd has of what a service could do is at most 1.5 of 10."""
     analyze = require("systemd-analyze", "systemd")
     run([analyze, "security", "--offline=true", f"--threshold={EXPOSURE}", units / name])
 
@@ -99,7 +99,7 @@ def test_what_a_service_starts_is_a_command(name: str) -> None:
 
 
 def test_a_stop_waits_for_requests_as_long_as_the_registry_does() -> None:
-    """systemd kills later than the registry gives up by itself."""
+    """A kill by systemd comes later than the registry gives up by itself."""
     seconds = unit("registry-wsgi.service")["Service"]["TimeoutStopSec"]
 
     assert int(seconds.removesuffix("s")) > Config().server.graceful_timeout

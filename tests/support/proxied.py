@@ -131,49 +131,6 @@ class GunicornServer(RunningServer):
         conf = CONTRIB / "gunicorn.conf.py"
         return [sys.executable, "-m", "gunicorn", "-c", str(conf), "registry_wsgi:create_app()"]
 
-    def connect(self) -> None:
-        """Connect to the socket."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(START_SECONDS)
-        self.sock.connect(str(self._path))
-
-
-@dataclasses.dataclass(eq=False)
-class GunicornServer(RunningServer):
-    """``gunicorn -c contrib/gunicorn.conf.py`` with the sample settings, on a unix socket.
-
-    ``change`` changes the settings.
-    """
-
-    change: Change = without_sign_in
-
-    def __post_init__(self) -> None:
-        """Name the settings file to the server."""
-        self.environment = {"REGISTRY_WSGI_CONFIG": str(self.settings_file), **self.environment}
-
-    @property
-    def settings_file(self) -> Path:
-        """The sample settings, with this server's paths."""
-        return self.data.with_name("registry-wsgi.toml")
-
-    @property
-    def socket(self) -> Path:
-        """What it listens on."""
-        return self.data.with_name("registry.sock")
-
-    def command(self) -> list[str]:
-        """The command line, and the settings file that it needs."""
-        changes = {
-            "/run/registry-wsgi/registry.sock": str(self.socket),
-            "/var/lib/registry-wsgi": str(self.data),
-            "https://registry.example": f"https://{self.host}",
-        }
-        sample = (CONTRIB / "registry-wsgi.toml").read_text()
-        self.settings_file.write_text(self.change(replaced(sample, changes)))
-        conf = CONTRIB / "gunicorn.conf.py"
-        command = [sys.executable, "-m", "gunicorn", "-c", str(conf), *self.flags]
-        return [*command, "registry_wsgi:create_app()"]
-
     def connect(self) -> UnixConnection:
         """A connection that goes around nginx."""
         return UnixConnection(self.socket)
