@@ -59,7 +59,7 @@ class Client:
         head = f"{method} {target} HTTP/1.1\r\n{self.address.headers}{lines}\r\n"
         self.socket.sendall(head.encode())
 
-    def answer(self) -> tuple[int, dict[str, str], int]:
+    def answer(self, method: str = "GET") -> tuple[int, dict[str, str], int]:
         """The next answer's status, headers (names in lower case) and how long its body was.
 
         The body is thrown away in the kernel (MSG_TRUNC), so that reading costs the client little.
@@ -75,7 +75,7 @@ class Client:
             name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
         }
         code, length = int(status.split()[1]), int(headers.get("content-length", "0"))
-        left = length - (len(data) - end - 4)
+        left = 0 if method == "HEAD" else length - (len(data) - end - 4)
         while left > 0:
             count = self.socket.recv_into(_SINK, min(left, len(_SINK)), _MSG_TRUNC)
             if not count:

@@ -27,7 +27,7 @@ _ECHO_LIMIT: Final = 300
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_PATTERN: Final = re.compile(r"[a-z0-9._/*-]{1,255}")
+_PATTERN: Final = re.compile(r"[a-z0-9._*-]+(?:/[a-z0-9._*-]+)*")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
@@ -140,7 +140,8 @@ class Pattern(str):
     @classmethod
     def maybe(cls, text: str) -> Self | None:
         """Check ``text``, ``None`` when no repository could ever match it."""
-        return cls(text) if _PATTERN.fullmatch(text) else None
+        possible = len(text) <= NAME_LIMIT and _PATTERN.fullmatch(text)
+        return cls(text) if possible else None
 
     def matches(self, name: str) -> bool:
         """Whether a repository of this name is meant."""

@@ -32,16 +32,16 @@ from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.opening import Storage, open_data
 from registry_wsgi.storage.sharing import share_blobs
 from registry_wsgi.storage.sqlite.index import NAME as INDEX_NAME
-from registry_wsgi.watching.sharing import forget
+from registry_wsgi.watching.sharing import begin, place
 from registry_wsgi.web.accelerator import Accelerator
 from registry_wsgi.web.app import App
 from registry_wsgi.web.bodies import StreamBody
 from registry_wsgi.web.context import Context
 from registry_wsgi.web.location import Locator
+from registry_wsgi.web.request import Environ, RequestBody
 from registry_wsgi.web.state import StateSigner
 from registry_wsgi.wiring_access import build_access
 from registry_wsgi.wiring_watching import (
-    METRICS_DIRECTORY,
     build_metrics,
     build_notifier,
     build_request_log,
@@ -125,7 +125,7 @@ def start(config: Config) -> list[Finding]:
     Returns the problems that keep writes refused. Raises StorageFault.
     """
     storage = open_storage(config)
-    forget(storage.data / METRICS_DIRECTORY)
+    begin(place(storage.data))
     if not storage.latch.is_set():
         return []
     found = [finding for finding in build_fsck(storage, deep=True).run() if not finding.note]
@@ -142,7 +142,7 @@ def build_accelerator(config: Config, store: DiskStore, locator: Locator) -> Acc
     return Accelerator(prefix, locator.trusts, store.place) if prefix else None
 
 
-def build_app(config: Config, storage: Storage, read_body: BodyReader) -> App:
+def build_app(config: Config, storage: Storage, read_body: Callable[[Environ], RequestBody]) -> App:
     """The WSGI application over a ready data directory."""
     index, store, clock = storage.index, storage.store, storage.clock
     writing = _writes(config, storage)

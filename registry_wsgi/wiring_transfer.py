@@ -1,8 +1,13 @@
 """Composition of what copies a registry, or brings content in and out past HTTP."""
 
+import time
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from registry_wsgi.config import Config
+from registry_wsgi.services.adopted_blobs import BlobTaker
+from registry_wsgi.services.adopted_manifests import ManifestTaker
 from registry_wsgi.services.adopting import AdoptionService, Wishes
 from registry_wsgi.services.adoption_check import AdoptionCheck
 from registry_wsgi.services.backup import CopyService
@@ -19,6 +24,9 @@ from registry_wsgi.storage.opening import Storage
 from registry_wsgi.storage.sqlite import snapshot
 from registry_wsgi.storage.sqlite.adopt import SqliteAdoption
 from registry_wsgi.storage.sqlite.transfer import SqliteTransfers
+
+WRITING_SECONDS: Final = 1.0
+"""How long a running docker distribution may take to fill a small file that it has made."""
 
 
 def build_backup(storage: Storage, target: Path) -> CopyService:
@@ -69,5 +77,8 @@ def build_adoption(
     index, store = storage.index, storage.store
     intake = DiskIntake(tree, storage.data, store, ops, bringer)
     adoption = SqliteAdoption(index.database, storage.clock)
-    service = AdoptionService(tree, intake, index, store, adoption, storage.clock, wishes)
+    pause = partial(time.sleep, WRITING_SECONDS)
+    blobs = BlobTaker(tree, intake, index, store, wishes.dry_run)
+    manifests = ManifestTaker(tree, index, adoption, blobs, wishes.dry_run)
+    service = AdoptionService(tree, index, adoption, storage.clock, blobs, manifests, pause, wishes)
     return service, AdoptionCheck(tree, index, store)

@@ -19,9 +19,7 @@ from registry_wsgi.storage.outbox import Outbox
 from registry_wsgi.storage.store import BlobStore
 from registry_wsgi.watching.posting import post
 from registry_wsgi.watching.requestlog import RequestLog
-from registry_wsgi.watching.sharing import share
-
-METRICS_DIRECTORY = "metrics"
+from registry_wsgi.watching.sharing import place, share
 
 
 def build_request_log(config: Config) -> list[Observer]:
@@ -45,9 +43,10 @@ def build_metrics(
         raise ConfigError(
             "metrics.enabled: on needs an extra: pip install 'registry_wsgi[metrics]'"
         )
-    share(data / METRICS_DIRECTORY)
+    directory = place(data)
+    share(directory)
     module = importlib.import_module("registry_wsgi.watching.metrics")
-    return module.Metrics(data / METRICS_DIRECTORY, MeasureService(inspection, store, latched))
+    return module.Metrics(directory, MeasureService(inspection, store, latched))
 
 
 def build_notifier(config: Config, data: Path, outbox: Outbox, clock: Clock) -> Notifier | None:

@@ -21,6 +21,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ".storage": (".storage", *VOCABULARY),
     ".watching": (".watching", *VOCABULARY, "prometheus_client"),
     ".server": (".server", ".wiring", ".config", *VOCABULARY, "gunicorn"),
+    ".doctor": (".doctor", *VOCABULARY),
     ".wiring": (".",),
     ".cli": (".", "werkzeug"),
     ".config": (".settings", ".names"),

@@ -46,6 +46,7 @@ class SignIn:
 
     def by_password(self, environ: Environ, name: str, password: str) -> Principal | None:
         """Whose password this is; raises RegistryError (TOOMANYREQUESTS)."""
+        # HMAC, and scrypt with it, takes a password for the same with NULs behind it.
         if not USER.fullmatch(name) or len(password) > PASSWORD_LIMIT or "\0" in password:
             name, password = NOBODY, ""  # takes as long to find out
         # Nothing to guess: this passes however many failed.

@@ -57,23 +57,24 @@ def _user_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _user(options: argparse.Namespace, config: Config) -> int:
-    with opened(config) as storage:
+    if options.verb == "list":
+        with opened(config) as storage:
+            _list_users(storage.index.accounts, as_json=options.json)
+        return 0
+    name, groups = _name(options.name), [_group_name(group) for group in options.group]
+    with opened(config, making=options.verb == "add") as storage:
         accounts = storage.index.accounts
-        if options.verb == "list":
-            _list_users(accounts, as_json=options.json)
-            return 0
-        name = _name(options.name)
-        if options.verb == "remove":
-            if not accounts.remove_account(name):
-                raise CommandError(f"there is no user {name!r}")
-            return 0
-        _put_user(options, accounts, name, new=options.verb == "add")
+        if options.verb != "remove":
+            _put_user(options, accounts, name, new=options.verb == "add")
+        elif not accounts.remove_account(name):
+            raise CommandError(f"there is no user {name!r}")
+        for group in groups:
+            accounts.join(group, name)
     return 0
 
 
 def _put_user(options: argparse.Namespace, accounts: Accounts, name: str, *, new: bool) -> None:
     """Add a user, or change the password of one; what is refused is refused before the prompt."""
-    groups = [_group_name(group) for group in options.group]
     if new and accounts.token(name):
         raise CommandError(f"there is a token {name!r}: in the audit trail they would look alike")
     if new == bool(accounts.account(name)):
@@ -81,8 +82,6 @@ def _put_user(options: argparse.Namespace, accounts: Accounts, name: str, *, new
     account = Account(name, make_hash(_password(options)), _now())
     if not accounts.put_account(account, new=new):
         raise CommandError(f"user {name!r} was changed by somebody else meanwhile")
-    for group in groups:
-        accounts.join(group, name)
 
 
 def _list_users(accounts: Accounts, *, as_json: bool) -> None:
@@ -107,22 +106,20 @@ def _group_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _group(options: argparse.Namespace, config: Config) -> int:
-    with opened(config) as storage:
-        accounts = storage.index.accounts
-        if options.verb == "list":
-            for group, name in accounts.memberships():
+    if options.verb == "list":
+        with opened(config) as storage:
+            for group, name in storage.index.accounts.memberships():
                 row = {"group": group, "user": name}
                 print(json.dumps(row) if options.json else f"{group}\t{name}")
-            return 0
-        group, names = _group_name(options.group), [_name(name) for name in options.names]
-        if not names:
-            raise CommandError(
-                f"whom to {options.verb}? registry-wsgi group {options.verb} {group} USER..."
-            )
+        return 0
+    group, names = _group_name(options.group), [_name(name) for name in options.names]
+    if not names:
+        raise CommandError(f"whom? registry-wsgi group {options.verb} {group} USER...")
+    with opened(config, making=options.verb == "add") as storage:
         for name in names:
             if options.verb == "add":
-                accounts.join(group, name)
-            elif not accounts.leave(group, name):
+                storage.index.accounts.join(group, name)
+            elif not storage.index.accounts.leave(group, name):
                 raise CommandError(f"{name!r} is not in {group!r}")
     return 0
 
@@ -137,30 +134,31 @@ def _token_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _token(options: argparse.Namespace, config: Config) -> int:
-    with opened(config) as storage:
-        accounts = storage.index.accounts
-        if options.verb == "list":
-            for token in accounts.tokens():
+    if options.verb == "list":
+        with opened(config) as storage:
+            for token in storage.index.accounts.tokens():
                 print(_token_line(token, as_json=options.json))
-            return 0
-        name = _name(options.name, "token")
-        if options.verb == "revoke":
-            if not accounts.remove_token(name):
+        return 0
+    name = _name(options.name, "token")
+    if options.verb == "revoke":
+        with opened(config) as storage:
+            if not storage.index.accounts.remove_token(name):
                 raise CommandError(f"there is no token {name!r}")
-            print(f"revoked {name}; it is refused from the next request on", file=sys.stderr)
-            return 0
-        secret = new_secret()
-        token = _new_token(options, name, secret)
-        if accounts.account(name):
+        print(f"revoked {name}; it is refused from the next request on", file=sys.stderr)
+        return 0
+    secret = new_secret()
+    token = _new_token(options, name, secret)
+    with opened(config, making=True) as storage:
+        if storage.index.accounts.account(name):
             raise CommandError(
                 f"there is a user {name!r}: in the audit trail they would look alike"
             )
-        if not accounts.add_token(token):
+        if not storage.index.accounts.add_token(token):
             raise CommandError(
                 f"there is a token {name!r} already: revoke it, or name this otherwise"
             )
-        print(f"token {name}, shown this once; docker login -u {name}", file=sys.stderr)
-        print(secret)
+    print(f"token {name}, shown this once; docker login -u {name}", file=sys.stderr)
+    print(secret)
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from registry_wsgi.config import Config
 from registry_wsgi.storage.opening import Storage
-from registry_wsgi.wiring import open_storage
+from registry_wsgi.wiring import open_existing, open_storage
 
 
 class CommandError(Exception):
@@ -34,9 +34,12 @@ class Command:
 
 
 @contextmanager
-def opened(config: Config) -> Iterator[Storage]:
-    """The data directory, whose index is closed afterwards as its locks want it."""
-    storage = open_storage(config)
+def opened(config: Config, *, making: bool = False) -> Iterator[Storage]:
+    """The data directory, whose index is closed afterwards as its locks want it.
+
+    Where there is none it is made with ``making``, else StorageFault is raised.
+    """
+    storage = open_storage(config) if making else open_existing(config)
     try:
         yield storage
     finally:

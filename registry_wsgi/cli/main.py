@@ -13,6 +13,7 @@ from registry_wsgi.cli import (
     backup,
     config,
     delete,
+    doctor,
     events,
     gc,
     inspect,
@@ -44,6 +45,7 @@ COMMANDS: tuple[Command, ...] = (
     transfer.IMPORT,
     adopt.COMMAND,
     config.COMMAND,
+    doctor.COMMAND,
 )
 
 

@@ -1,16 +1,22 @@
-"""gunicorn's threaded worker, in which uploads wait for their turn without keeping a thread.
+"""gunicorn's threaded worker, in which nobody who has to wait keeps a thread.
+
+A new connection gets one when it has something to say; gunicorn lets a thread wait with it for
+five seconds first.
 
 As many bodies are received at a time as leave threads for everybody else (see ``lanes``). A
 request that has to wait is put aside when its head is read, before its body is: no thread waits
 with it, and a client that asked for it is told to continue only when its turn has come.
 """
 
+import errno
+import selectors
 import time
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Final
 
 from gunicorn.http.body import ChunkedReader, LengthReader
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from registry_wsgi.server.bodies import SMALL
 from registry_wsgi.server.known import is_known
@@ -49,6 +55,24 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             lane.threads_wait = False
             lane.on_leave = lambda: self.method_queue.defer(self._unpark)
         super().run()
+
+    def accept(self, listener: Any) -> None:
+        """Take a new connection, and wait in the poller for what it says."""
+        if not is_known():
+            super().accept(listener)
+            return
+        try:
+            client, address = listener.accept()
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}:
+                raise
+            return
+        self.nr_conns += 1
+        conn = TConn(self.cfg, client, address, listener.getsockname())
+        conn.set_timeout()
+        self.pending_conns.append(conn)
+        readable = partial(self.on_pending_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, readable)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Serve the request, in a thread of the pool, or say that it has to wait."""

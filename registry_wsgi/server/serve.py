@@ -10,7 +10,7 @@ from gunicorn.app.base import BaseApplication
 from registry_wsgi.config import Config, ConfigError
 from registry_wsgi.errors import StorageFault
 from registry_wsgi.server.entry import Entry
-from registry_wsgi.server.worker import FastWorker
+from registry_wsgi.server.known import KNOWN_RELEASE, is_known
 from registry_wsgi.wiring import create_app
 
 LOG: Final = logging.getLogger(__name__)
@@ -20,6 +20,8 @@ HEARTBEAT_SECONDS: Final = 120
 
 KEEP_ALIVE_SECONDS: Final = 75
 """How long an idle connection is kept: longer than nginx keeps one that it may send on."""
+
+FAST_WORKER: Final = "registry_wsgi.server.worker.FastWorker"
 
 SOCKET_UMASK: Final = 0o117
 """A unix socket's peer is trusted, so nobody but its user and group may connect."""
@@ -31,6 +33,9 @@ REFUSED: Final = (ConfigError, StorageFault)
 def gunicorn_settings(config: Config) -> dict[str, Any]:
     """What gunicorn is told, by ``serve`` and by ``contrib/gunicorn.conf.py``."""
     server = config.server
+    fast = server.fast and is_known()
+    if server.fast and not fast:
+        LOG.warning("server.fast is off: it was written for gunicorn %d", KNOWN_RELEASE)
     settings: dict[str, Any] = {
         "bind": server.bind,
         "umask": SOCKET_UMASK,
@@ -38,7 +43,7 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         "threads": server.threads,
         # Threads: a process of the sync worker beats its heart between requests only, and would
         # be killed in the midst of a long upload.
-        "worker_class": FastWorker if server.fast else "gthread",
+        "worker_class": FAST_WORKER if fast else "gthread",
         "preload_app": True,
         "timeout": HEARTBEAT_SECONDS,
         # A worker that stops or is replaced ends its requests first. Uploads that take longer

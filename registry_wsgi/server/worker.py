@@ -6,9 +6,10 @@ connection has to say. A request that is certain to be answered at once, out of 
 without waiting for anybody, is answered on the spot with one send; everything else goes to the
 pool, with the bytes given back, as if nobody had looked.
 
-Certain means: a GET or HEAD of a route that says it is quick, whose headers are byte for byte
-those of an earlier request on this connection, which gunicorn parsed and judged itself. So no
-header is ever read here, and gunicorn's rules for them, and its limits, hold without being
+Certain means: a GET or HEAD of a route that says it is quick and does not find that it would have
+to wait after all (``WouldWait``, raised before anything was done), and whose headers are byte for
+byte those of an earlier request on this connection, which gunicorn parsed and judged itself. So
+no header is ever read here, and gunicorn's rules for them, and its limits, hold without being
 repeated. The reader that is too slow for its answer is served by the poller as well, when it can
 take more: it keeps no thread waiting.
 
@@ -87,6 +88,7 @@ class FastWorker(ParkingWorker):
         self._quick: Callable[[str, str], bool] | None = None
         self._sending: dict[Any, memoryview] = {}
         self._next_sweep = 0.0
+        self._next_beat = 0.0
 
     def run(self) -> None:
         """Gunicorn's loop, with what this worker may do by itself decided once."""
@@ -110,6 +112,13 @@ class FastWorker(ParkingWorker):
             f"hooks are set: {', '.join(hooks)}": bool(hooks),
         }
         return "; ".join(reason for reason, holds in reasons.items() if holds)
+
+    def notify(self) -> None:
+        """Tell gunicorn's master that this process lives, at most once a second."""
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + 1.0
+            super().notify()
 
     def on_client_socket_readable(self, conn: Any, client: Any) -> None:
         """Answer what a kept-alive connection asks, or leave it to the pool."""
@@ -239,6 +248,7 @@ class FastWorker(ParkingWorker):
             # It would write to the connection by itself.
             del environ["wsgi.early_hints"]
             environ["wsgi.multithread"] = True
+            environ["registry_wsgi.at_once"] = True
             if not environ["SCRIPT_NAME"]:
                 conn.templates[block] = Template(req, environ)
         return super().handle_request(req, conn)

@@ -6,12 +6,18 @@ from dataclasses import dataclass, field
 from registry_wsgi.names import Digest, Name, Tag, digest_of, new_hash
 from registry_wsgi.oci import MANIFEST_LIMIT
 from registry_wsgi.services.exporting import READ_SIZE
-from registry_wsgi.services.foreign import DIFFERS, UNREADABLE, Finding, Taken, source_of
+from registry_wsgi.services.foreign import (
+    DIFFERS,
+    SAME,
+    UNREADABLE,
+    Finding,
+    Outcome,
+    Taken,
+    source_of,
+)
 from registry_wsgi.storage.adopting import ForeignTree, SourceFault
 from registry_wsgi.storage.base import Index
 from registry_wsgi.storage.store import BlobStore
-
-SAME = "same"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +29,7 @@ class AdoptionCheck:
     store: BlobStore
     hashed: dict[Digest, bool] = field(default_factory=dict)
 
-    def run(self) -> Iterator[Taken | Finding]:
+    def run(self) -> Iterator[Outcome]:
         """What is the same, and what is not. Raises StorageFault."""
         for name in filter(None, map(Name.maybe, self.tree.repositories())):
             try:
@@ -33,7 +39,7 @@ class AdoptionCheck:
             except SourceFault as fault:
                 yield Finding(name, UNREADABLE, str(fault), lost=True)
 
-    def _tags(self, name: Name) -> Iterator[Taken | Finding]:
+    def _tags(self, name: Name) -> Iterator[Outcome]:
         for text in self.tree.tags(name):
             link, tag = self.tree.tag(name, text), Tag.maybe(text)
             if link is None:
@@ -46,7 +52,7 @@ class AdoptionCheck:
                 message = f"is {here} here, {link.target or 'broken'} there"
                 yield Finding(f"{name}:{text}", DIFFERS, message, lost=True)
 
-    def _manifests(self, name: Name) -> Iterator[Taken | Finding]:
+    def _manifests(self, name: Name) -> Iterator[Outcome]:
         for link in self.tree.revisions(name):
             source, _ = source_of(link)
             there = self.tree.read(source, MANIFEST_LIMIT + 1) if source else None
@@ -58,7 +64,7 @@ class AdoptionCheck:
                 here = "has other bytes here" if found else "is not here"
                 yield Finding(where, DIFFERS, here, lost=True)
 
-    def _blobs(self, name: Name) -> Iterator[Taken | Finding]:
+    def _blobs(self, name: Name) -> Iterator[Outcome]:
         for link in self.tree.layers(name):
             source, _ = source_of(link)
             size = self.tree.size(source) if source else None

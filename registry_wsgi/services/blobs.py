@@ -74,6 +74,10 @@ class BlobService:
         content.seek(0)
         return content
 
+    def cached(self, content: BinaryIO, first: int, length: int) -> bytes | None:
+        """Bytes of what ``open`` gave if they are in memory, ``None`` if that is not certain."""
+        return self.store.cached(content, first, length)
+
     def delete(self, repository: Name, digest: Digest, actor: Actor = NOBODY) -> None:
         """Stop serving the blob here; raises RegistryError (BLOB_UNKNOWN, BLOB_REFERENCED)."""
         self.index.blobs.unlink(repository, digest, actor)

@@ -24,6 +24,25 @@ KEPT: Final = "kept"
 DELETED: Final = "deleted there"
 DIFFERS: Final = "differs"
 
+KINDS: Final = (
+    *(MISSING, EMPTY, WRONG, DANGLING, SCHEMA1, REFUSED),
+    *(SPARSE, UNREADABLE, NO_NAME, KEPT, DELETED, DIFFERS),
+)
+"""What a finding may be."""
+
+HERE: Final = "here"
+"""The registry had it already."""
+
+SHARED: Final = "shared"
+"""Another repository had it, so no bytes were read."""
+
+STORED: Final = "stored"
+PLANNED: Final = "planned"
+"""A dry run would take it."""
+
+SAME: Final = "same"
+"""It was compared."""
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -43,6 +62,9 @@ class Finding:
     kind: str
     message: str
     lost: bool
+
+
+Outcome = Taken | Finding
 
 
 def source_of(link: Link) -> tuple[Digest | None, Finding | None]:

@@ -302,6 +302,15 @@ class DiskStore:
             except FileNotFoundError:
                 return None
 
+    def cached(self, content: BinaryIO, first: int, length: int) -> bytes | None:
+        """Bytes of an open blob from the page cache; ``None`` if they are not sure to be there."""
+        buffer = bytearray(length)
+        try:
+            count = os.preadv(content.fileno(), [buffer], first, os.RWF_NOWAIT)
+        except OSError:
+            return None
+        return bytes(buffer) if count == length else None
+
     def ready(self) -> None:
         """Raise StorageFault unless a file can be made and removed."""
         path = self._uploads / f"ready-{os.getpid()}-{threading.get_ident()}"

@@ -61,9 +61,12 @@ class Reserve:
             raise StorageFault("the disk has no room for it", str(self._path.parent), cause)
 
     def release(self) -> bool:
-        """Give the room up; ``False`` if it was given up before."""
+        """Give the room up; ``False`` if it was given up before, or cannot be."""
         self._present = False
-        return self._ops.unlink(self._path)
+        try:
+            return self._ops.unlink(self._path)
+        except OSError:
+            return False
 
     def is_exhausted(self) -> bool:
         """Whether there is no room for the reserve: SQLite calls a used up quota an I/O error."""

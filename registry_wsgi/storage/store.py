@@ -86,6 +86,10 @@ class BlobStore(Protocol):
         """The blob for reading, ``None`` if there is no such file."""
         ...
 
+    def cached(self, content: BinaryIO, first: int, length: int) -> bytes | None:
+        """Bytes of an open blob if they are in memory, ``None`` if it may take the disk to tell."""
+        ...
+
     def stored(self, digest: Digest) -> StoredFile | None:
         """What is stored of a blob, ``None`` if there is no such file."""
         ...

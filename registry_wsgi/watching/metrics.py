@@ -74,13 +74,26 @@ class Metrics:
         )
         self._received = Counter("registry_received_bytes", "Bytes of bodies in.", registry=own)
         self._sent = Counter("registry_sent_bytes", "Bytes of bodies out.", registry=own)
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def __call__(self, record: Record) -> None:
         """Count one request."""
-        self._requests.labels(record.route, record.method, str(record.status)).inc()
-        self._seconds.labels(record.route, record.method).observe(record.seconds)
-        self._received.inc(record.received)
-        self._sent.inc(record.sent)
+        key = record.route, record.method, record.status
+        found = self._children.get(key)
+        if found is None:
+            route, method, status = record.route, record.method, str(record.status)
+            found = (
+                self._requests.labels(route, method, status),
+                self._seconds.labels(route, method),
+            )
+            self._children[key] = found
+        requests, seconds = found
+        requests.inc()
+        seconds.observe(record.seconds)
+        if record.received:
+            self._received.inc(record.received)
+        if record.sent:
+            self._sent.inc(record.sent)
 
     def render(self) -> tuple[str, bytes]:
         """The content type and the text of ``/metrics``, of all processes."""

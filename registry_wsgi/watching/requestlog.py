@@ -1,6 +1,7 @@
 """One line for each request, as text or JSON."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Final, TextIO
@@ -10,15 +11,21 @@ from registry_wsgi.observing import Record
 _UNSAFE: Final = {code: f"\\x{code:02x}" for code in (*range(32), 34, 92, 127)}
 """What would let a client write lines or fields of its own."""
 
+_SAFE: Final = re.compile(r"[ !#-\[\]-~]*+")
+"""What has nothing of it, as nearly everything."""
+
+
+def _safe(text: str) -> str:
+    return text if _SAFE.fullmatch(text) else text.translate(_UNSAFE)
+
 
 def as_text(record: Record, at: str) -> str:
     """``time address user "method path" status received sent seconds action repository id agent``.
 
     An absent field is ``-``.
     """
-    method, path = record.method.translate(_UNSAFE), record.path.translate(_UNSAFE)
-    request_id = record.request_id.translate(_UNSAFE) or "-"
-    agent = record.agent.translate(_UNSAFE) or "-"
+    method, path = _safe(record.method), _safe(record.path)
+    request_id, agent = _safe(record.request_id) or "-", _safe(record.agent) or "-"
     return (
         f'{at} {record.address or "-"} {record.user or "-"} "{method} {path}" '
         f"{record.status} {record.received} {record.sent} {record.seconds:.6f} "

@@ -1,11 +1,15 @@
 """Blobs: end-2 and end-10 of the OCI distribution spec."""
 
+from typing import BinaryIO
+
+from registry_wsgi.errors import WouldWait
 from registry_wsgi.names import Digest
 from registry_wsgi.services.blobs import Blob
 from registry_wsgi.web.conditions import Span, none_match, range_of
 from registry_wsgi.web.context import Context
 from registry_wsgi.web.request import Request
 from registry_wsgi.web.responses import (
+    SMALL_FILE,
     Headers,
     Response,
     digest_header,
@@ -48,11 +52,23 @@ def get(context: Context, request: Request, digest: str) -> Response:
         if place is not None:
             content.close()
             return _delegated(blob, span, place)
+    wanted_span = span or Span(0, blob.size)
+    body = _at_once(context, content, wanted_span) if request.at_once else content
     if span is None:
-        return Response(200, _headers(blob), content, Span(0, blob.size))
+        return Response(200, _headers(blob), body, wanted_span)
     last = span.first + span.length - 1
     part = ("Content-Range", f"bytes {span.first}-{last}/{blob.size}")
-    return Response(206, [*_headers(blob), part], content, span)
+    return Response(206, [*_headers(blob), part], body, span)
+
+
+def _at_once(context: Context, content: BinaryIO, span: Span) -> bytes:
+    """The bytes without waiting for the disk or the client; raises WouldWait."""
+    with content:
+        small = span.length <= SMALL_FILE
+        found = context.blobs.cached(content, span.first, span.length) if small else None
+    if found is None:
+        raise WouldWait
+    return found
 
 
 def _delegated(blob: Blob, span: Span | None, place: str) -> Response:

@@ -1,6 +1,7 @@
 """A request as the handlers see it: nothing is parsed before it is asked for."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -12,10 +13,23 @@ from registry_wsgi.services.uploads import Body
 
 Environ = dict[str, Any]
 
+AT_ONCE = "registry_wsgi.at_once"
+"""Set in the environ by a server whose own thread asks (see ``registry_wsgi.server.worker``)."""
+
+SHORT = 100
+"""Length of a query, in characters, up to which it is remembered how it parsed."""
+
 REQUEST_ID_LIMIT = 200
 """How much of a client's request id is written down, in characters."""
 
 _NO_NAME = Name("")
+
+
+def _parse(text: str) -> dict[str, list[str]]:
+    return parse_qs(text, keep_blank_values=True, errors="replace") if text else {}
+
+
+_parsed = lru_cache(maxsize=512)(_parse)
 
 
 class RequestBody(Body, Protocol):
@@ -54,7 +68,7 @@ class Request:
         """Every value of a query parameter. The body is never looked at."""
         if self._query is None:
             text = self.environ.get("QUERY_STRING", "")
-            self._query = parse_qs(text, keep_blank_values=True, errors="replace") if text else {}
+            self._query = (_parsed if len(text) <= SHORT else _parse)(text)
         return self._query.get(parameter, [])
 
     def one(self, parameter: str) -> str | None:
@@ -63,6 +77,11 @@ class Request:
         if len(values) > 1:
             raise RegistryError(PARAMETER_INVALID, f"{parameter} is given {len(values)} times")
         return values[0] if values else None
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the server wants an answer that waits for nothing, or WouldWait."""
+        return bool(self.environ.get(AT_ONCE))
 
     @property
     def actor(self) -> Actor:

@@ -25,6 +25,9 @@ JSON_TYPE: Final = "application/json; charset=utf-8"
 NO_LENGTH: Final = frozenset({204, 304})
 """Statuses without a body, whose answers carry no Content-Length of their own."""
 
+SMALL_FILE: Final = 64 << 10
+"""Bytes up to which reading a file and sending it costs less than sendfile(2) does to set up."""
+
 _FILE_BLOCK: Final = 1 << 18
 
 
@@ -101,6 +104,8 @@ def _file(content: BinaryIO, span: Span, environ: Mapping[str, Any]) -> Iterable
     """The file, left to the server's sendfile where it honours position and Content-Length."""
     content.seek(span.first)
     wrapper = environ.get("wsgi.file_wrapper")
+    if span.length <= SMALL_FILE:
+        return _blocks(content, span.length)
     if wrapper is not None and environ.get("SERVER_SOFTWARE", "").startswith("gunicorn"):
         wrapped: Iterable[bytes] = wrapper(content, _FILE_BLOCK)
         return wrapped

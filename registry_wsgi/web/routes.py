@@ -40,7 +40,7 @@ _MANIFEST: Final = "/v2/<name:name>/manifests/<reference>"
 ROUTES: Final = (
     Route("GET", REDIRECTED, system.base, "base", "end-1", quick=True),
     Route("HEAD", _BLOB, blobs.head, "pull", "end-2", quick=True),
-    Route("GET", _BLOB, blobs.get, "pull", "end-2"),
+    Route("GET", _BLOB, blobs.get, "pull", "end-2", quick=True),
     Route("HEAD", _MANIFEST, manifests.head, "pull", "end-3", quick=True),
     Route("GET", _MANIFEST, manifests.get, "pull", "end-3", quick=True),
     Route("POST", _UPLOADS, uploads.start, "push", "end-4a, end-4b, end-4c, end-11"),

@@ -56,9 +56,7 @@ def users_place(accounts: Accounts) -> Place:
         return "another"
 
     backend = UsersBackend(accounts, checker)
-    return Place(
-        backend, PASSWORD, "user", change, lambda: accounts.remove_account(NAME), verified
-    )
+    return Place(backend, PASSWORD, "user", change, lambda: accounts.remove_account(NAME), verified)
 
 
 def htpasswd_place(accounts: Accounts, path: Path) -> Place:
@@ -112,7 +110,6 @@ def test_the_right_password_signs_in(place: Place) -> None:
         pytest.param(NAME, "wrong", id="wrong"),
         pytest.param(NAME, "", id="empty"),
         pytest.param(NAME, "{}x", id="longer"),
-        pytest.param(NAME, "{}\0", id="with a NUL"),
         pytest.param(NAME, "x" * 73, id="longer than bcrypt looks at"),
         pytest.param("berta", "{}", id="another's"),
         pytest.param("Anna", "{}", id="another case"),

@@ -110,7 +110,7 @@ def test_a_use_that_cannot_be_noted_is_no_reason_to_refuse(
     """On a full, failing or busy disk pulls go on; the log says so without the secret."""
     secret = add_token(accounts, "ci")
 
-    def fail(name: str, at: str) -> None:
+    def fail(*_: str) -> None:
         raise error
 
     monkeypatch.setattr(accounts, "token_used", fail)

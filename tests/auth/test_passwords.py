@@ -174,6 +174,12 @@ def one_turn() -> Iterator[None]:
 _one = threading.Lock()
 
 
+def wait_until_taken(turns: Turns) -> None:
+    """Return when every place is taken."""
+    while turns._places._value:
+        threading.Event().wait(0.001)
+
+
 def test_more_than_may_wait_are_answered_at_once() -> None:
     """With one checking and two waiting, a fourth gets 429 and when to come again; the rest succeed."""
     crowd = Crowd()
@@ -184,8 +190,7 @@ def test_more_than_may_wait_are_answered_at_once() -> None:
             pool.submit(subject.check, f"user{n}", RIGHT, STORED) for n in range(3)
         ]
         crowd.entered.acquire()
-        while turns._places.acquire(blocking=False):  # until all three have a place
-            turns._places.release()
+        wait_until_taken(turns)
         with refused(TOO_MANY_REQUESTS) as caught:
             subject.check("one more", RIGHT, STORED)
         crowd.going_on.set()
@@ -205,8 +210,7 @@ def test_who_waited_for_the_same_pair_does_not_work_for_it_again() -> None:
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(subject.check, "ci", RIGHT, STORED) for _ in range(3)]
         crowd.entered.acquire()
-        while turns._places.acquire(blocking=False):
-            turns._places.release()
+        wait_until_taken(turns)
         crowd.going_on.set()
 
         assert [future.result() for future in waiting] == 3 * [True]
@@ -228,28 +232,23 @@ def test_a_failed_check_gives_its_place_back() -> None:
 def test_processes_share_the_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes that fall on one turn wait for each other; there is one for two cores."""
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    entered = threading.Event()
     with opened_data(tmp_path / "data") as storage:
-        here, there = password_turn(storage), password_turn(storage)
-        entered = threading.Event()
-        pid = os.getpid()
+        turns = []
+        for pid in (10, 11, 12):
+            monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+            turns.append(password_turn(storage)())
 
-        def other(number: int) -> None:
-            monkeypatch.setattr(os, "getpid", lambda: pid + number)
-            with there():
+        def enter_last() -> None:
+            with turns[2]:
                 entered.set()
 
-        with here():
-            apart = threading.Thread(target=other, args=(1,))
-            apart.start()
-            apart.join(30)
-            at_once = entered.is_set()
-            entered.clear()
-            same = threading.Thread(target=other, args=(2,))
-            same.start()
+        waiting = threading.Thread(target=enter_last)
+        with turns[0], turns[1]:
+            waiting.start()
             held_up = not entered.wait(0.2)
-        same.join(30)
+        waiting.join(30)
 
-        assert at_once
-        assert held_up
-        assert entered.is_set()
+    assert held_up
+    assert entered.is_set()
     assert len(list((tmp_path / "data" / "locks").glob("password-*"))) == 2

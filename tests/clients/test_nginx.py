@@ -39,7 +39,7 @@ def test_docker_pushes_and_pulls(
     docker("pull", reference)
 
     assert docker("image", "inspect", "--format={{.Id}}", reference) == image
-    assert "/_blobs/" not in behind_nginx.nginx.access_log
+    assert f'"GET /v2/{repository}/blobs/sha256:' in behind_nginx.nginx.access_log
 
 
 def test_docker_signs_in(

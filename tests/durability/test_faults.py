@@ -109,7 +109,7 @@ def test_a_failed_sync_stops_writes_until_an_operator_starts_the_registry(
     wait_for_workers(server)
     writes_are_refused(server)
     assert "disk error" in command(server.data, "gc", expect=1).stderr
-    server.stop()
+    server.kill()
     server.start()
     assert not (server.data / FLAG).exists()
     push_image(server.http, "test/app", "again", content=LAYER)
@@ -141,7 +141,7 @@ def wait_for_workers(server: RunningServer) -> None:
 def test_writes_stay_refused_while_fsck_finds_a_problem(server: RunningServer) -> None:
     """A start after a disk error says what fsck found, and accepts writes only once it is repaired."""
     (blob,) = server.data.glob(f"blobs/sha256/*/{sha256(CONTENT)[7:]}")
-    server.stop()
+    server.kill()
     (server.data / FLAG).touch()
     blob.chmod(0o600)
     blob.write_bytes(CONTENT[::-1])
@@ -149,7 +149,7 @@ def test_writes_stay_refused_while_fsck_finds_a_problem(server: RunningServer) -
     refused(server.http.post("/v2/test/app/blobs/uploads/", None, None), 503)
 
     assert f"writes stay refused after a disk error: {sha256(CONTENT)}" in server.log
-    server.stop()
+    server.kill()
     command(server.data, "fsck", "--deep", "--repair", expect=1)
     server.start()
     refused(server.http.post("/v2/test/app/blobs/uploads/", None, None), 503)
@@ -160,7 +160,7 @@ def test_sessions_end_with_the_start_after_a_failed_sync(server: RunningServer) 
     """Of what was staged when a sync failed nobody can say what is on the disk: it is begun anew."""
     location = open_upload(server.http, "test/app")
     server.http.patch(location, LAYER)
-    server.stop()
+    server.kill()
     (server.data / FLAG).touch()
     server.start()
 
@@ -241,7 +241,7 @@ def test_a_fault_at_any_call_loses_nothing(server: RunningServer, counts: Counts
             status = push_some(server.http, layer, f"{errno.lower()}-{number}")
         injections += injection.count
         if (server.data / FLAG).exists():
-            server.stop()
+            server.kill()
             server.start()
         if status == 201:
             acknowledged += 1

@@ -26,7 +26,7 @@ APP = "/v2/test/app"
 def server() -> Iterator[RunningServer]:
     """A registry on a file system of its own, with an image in it."""
     with throwaway_directory() as folder, tmpfs(folder / "disk", SIZE) as disk:
-        started = RunningServer(disk / "data", settings="[server]\nworkers = 2\n").start()
+        started = RunningServer(disk / "data", settings="[server]\nworkers = 1\n").start()
         push_image(started.http, "test/app", "first", content=CONTENT)
         yield started
         started.kill()
@@ -142,11 +142,19 @@ def push_tag(server: RunningServer, tag: str) -> None:
     put_manifest(server.http, f"{APP}/manifests/{tag}", body)
 
 
+def end(server: RunningServer, how: str) -> None:
+    """End a registry in order, or at once."""
+    if how == "stopped":
+        server.stop()
+    else:
+        server.kill()
+
+
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_a_registry_starts_on_a_full_disk(server: RunningServer, how: str) -> None:
     """A start needs no room that is not there: pulls, deletes and gc work."""
     push_image(server.http, "test/app", "second", content=noise(MIB, "second"))
-    _ = server.stop() if how == "stopped" else server.kill()
+    end(server, how)
     with filled(server.data.parent):
         server.start()
         still_pulls(server)

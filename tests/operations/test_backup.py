@@ -141,6 +141,18 @@ def test_a_damaged_blob_is_told(data: Path, folder: Path) -> None:
     assert damaged.hex not in blobs_of(folder / "backup")
 
 
+def test_a_damaged_copy_is_made_anew(data: Path, folder: Path) -> None:
+    """A blob of a backup that has not its size any more is brought again, and no other."""
+    registry_wsgi("backup", folder / "backup", data=data)
+    damaged = blobs_of(folder / "backup")[Digest.of(b"first").hex]
+    damaged.unlink()
+    damaged.write_bytes(b"fir")
+    second = registry_wsgi("backup", folder / "backup", "--json", data=data).json()
+
+    assert second["counts"] == {"linked": 1, "present": 2}
+    assert damaged.read_bytes() == b"first"
+
+
 def test_an_earlier_backup_keeps_what_the_registry_lost(data: Path, folder: Path) -> None:
     """A blob that is gone from the registry is still restored from a backup that has it."""
     registry_wsgi("backup", folder / "backup", data=data)

@@ -3,11 +3,13 @@
 import shutil
 from pathlib import Path
 
-from support.commands import registry_wsgi
+import pytest
 from support.copies import blobs_of, change, contents, copy_all, restored_tags, service, tags_in
 from support.counts import Counts
 from support.mortal import Mortal, lives
+from support.opened import opened
 
+from registry_wsgi.errors import StorageFault
 from registry_wsgi.services.backup import CopyService
 from registry_wsgi.storage.bringing import Bringer
 from registry_wsgi.storage.disk_copies import DiskRestore
@@ -85,7 +87,9 @@ def test_a_restore_cut_short_is_not_served_and_goes_on(data: Path, folder: Path)
         finally:
             marked = (target / "restoring").exists()
             if marked:
-                refused.append(registry_wsgi("stats", data=target, expect=2).err)
+                with pytest.raises(StorageFault) as refusal, opened(target):
+                    pass
+                refused.append(refusal.value.reason)
             if marked or not (target / "registry.sqlite3").exists():
                 again = FileOps(syncing=False)
                 copy_all(CopyService(DiskRestore(folder / "backup", target, again, Bringer(again))))

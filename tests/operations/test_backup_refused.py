@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.commands import registry_wsgi
 from support.copies import assert_whole, blobs_of, copy_all, quiet, service, standing
+from support.opened import opened
 
 from registry_wsgi.errors import StorageFault
 from registry_wsgi.services.backup import CopyService
@@ -30,13 +31,14 @@ def put_file(folder: Path) -> None:
 
 def put_data(folder: Path) -> None:
     """Make it a data directory."""
-    registry_wsgi("stats", data=folder)
+    with opened(folder):
+        pass
 
 
 def serve_backup(folder: Path) -> None:
     """Make a backup, and then start a registry on it."""
     registry_wsgi("backup", folder, data=folder.parent / "data")
-    registry_wsgi("stats", data=folder)
+    put_data(folder)
 
 
 TARGETS: dict[str, tuple[Callable[[Path], Any], str, str]] = {

@@ -58,7 +58,7 @@ def packed(layout: Path, prefix: str = "") -> Path:
 
 @pytest.mark.parametrize("form", ["oci:{}", "oci-archive:{}.tar"], ids=["directory", "tar"])
 def test_skopeo_reads_what_was_exported(skopeo: Tool, data: Path, folder: Path, form: str) -> None:
-    """skopeo copies an exported tag, and an index with all its images, and finds their digests."""
+    """An exported tag, and an index with all its images, are copied by skopeo with their digests."""
     source = write_layout(folder / "in", {"one": IMAGE, "two": ARCHITECTURES})
     registry_wsgi("import", source, APP, data=data)
     for name in ("out", "out.tar"):
@@ -117,7 +117,7 @@ def test_what_oras_writes_is_imported(
 def test_oras_finds_exported_referrers(
     oras: Tool, registry: RunningServer, repository: str, folder: Path
 ) -> None:
-    """oras discovers a referrer in an exported layout."""
+    """A referrer in an exported layout is discovered by oras."""
     subject = push_artifact(registry.http, repository, "tag")
     referrer = push_artifact(registry.http, repository, subject=subject.descriptor)
     registry_wsgi("export", f"{repository}:tag", folder / "layout", data=registry.data)

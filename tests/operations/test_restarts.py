@@ -16,15 +16,24 @@ from support.verbs import request_target
 from support.waiting import offset_of, wait_for_offset, wait_until
 from support.wire import Reply, chunk, request
 
+from registry_wsgi.storage.latch import NAME
+
 KINDS = {"gunicorn": GunicornServer, "serve": ServeServer}
 UNKNOWN = f"/v2/a/manifests/sha256:{'0' * 64}"
 UNDELETABLE = "\n[delete]\nenabled = false\n"
 
 
 @pytest.fixture(params=KINDS)
-def running(request: pytest.FixtureRequest) -> Iterator[Proxied]:
+def either(request: pytest.FixtureRequest) -> Iterator[Proxied]:
     """A registry behind nginx, started either way."""
     with proxied(kind=KINDS[request.param]) as behind_nginx:
+        yield behind_nginx
+
+
+@pytest.fixture
+def running() -> Iterator[Proxied]:
+    """A registry behind nginx, started by gunicorn's command."""
+    with proxied() as behind_nginx:
         yield behind_nginx
 
 
@@ -73,51 +82,44 @@ def refuses_to_delete(running: Proxied) -> bool:
     return running.http.request("DELETE", UNKNOWN, None, None, {}).status == 405
 
 
-def test_a_reload_lets_an_upload_finish(running: Proxied, repository: str) -> None:
+def test_a_reload_lets_an_upload_finish(either: Proxied, repository: str) -> None:
     """An upload that began before a reload is answered by the process that has it."""
-    upload = SlowUpload(running, repository)
-    change_settings(running, UNDELETABLE)
-    wait_until(lambda: refuses_to_delete(running), "the new settings count")
+    upload = SlowUpload(either, repository)
+    change_settings(either, UNDELETABLE)
+    wait_until(lambda: refuses_to_delete(either), "the new settings count")
     reply = upload.finish_patch()
 
     assert reply.status == 202
     assert upload.close_session(reply.value("Location")) == sha256(upload.data)
 
 
-def test_a_stop_lets_an_upload_finish(running: Proxied, repository: str) -> None:
+def test_a_stop_lets_an_upload_finish(either: Proxied, repository: str) -> None:
     """An upload that began before a stop is answered first; the session outlives the server."""
-    upload = SlowUpload(running, repository)
-    process = running.registry.process
+    upload = SlowUpload(either, repository)
+    process = either.registry.process
     assert process is not None
     process.terminate()
-    wait_until(lambda: not running.registry.socket.exists(), "nobody new is let in")
+    wait_until(lambda: not either.registry.socket.exists(), "nobody new is let in")
     reply = upload.finish_patch()
     code = process.wait()
-    running.registry.process = None
-    running.registry.start()
+    either.registry.process = None
+    either.registry.start()
 
     assert (reply.status, code) == (202, 0)
     assert upload.close_session(reply.value("Location")) == sha256(upload.data)
 
 
-def test_a_mistake_in_the_settings_is_not_reloaded(running: Proxied) -> None:
-    """A reload with settings that cannot be leaves everything as it was, and logs why."""
-    change_settings(running, "\n[delete]\nenable = false\n")
-    wait_until(lambda: "not reloaded" in running.registry.log, "it is in the log")
-    running.http.delete(UNKNOWN, expect=404)
+def test_a_mistake_in_the_settings_is_not_reloaded(either: Proxied) -> None:
+    """A reload with settings that cannot be changes nothing and logs why; a later one counts."""
+    settings = either.registry.settings_file.read_text()
+    change_settings(either, "\n[delete]\nenable = false\n")
+    wait_until(lambda: "not reloaded" in either.registry.log, "it is in the log")
+    either.http.delete(UNKNOWN, expect=404)
+    either.registry.settings_file.write_text(settings)
+    change_settings(either, UNDELETABLE)
+    wait_until(lambda: refuses_to_delete(either), "the new settings count")
 
-    assert "did you mean 'delete.enabled'?" in running.registry.log
-
-
-def test_a_later_reload_makes_up_for_a_mistake(running: Proxied) -> None:
-    """After a reload that was refused, one with right settings counts."""
-    settings = running.registry.settings_file.read_text()
-    change_settings(running, "[delete]\nenable = false\n")
-    wait_until(lambda: "not reloaded" in running.registry.log, "it is in the log")
-    running.registry.settings_file.write_text(settings)
-    change_settings(running, UNDELETABLE)
-
-    wait_until(lambda: refuses_to_delete(running), "the new settings count")
+    assert "did you mean 'delete.enabled'?" in either.registry.log
 
 
 def test_reloads_lose_no_request(running: Proxied, repository: str) -> None:
@@ -201,9 +203,23 @@ def test_a_registry_that_is_down_is_told_in_its_form(running: Proxied) -> None:
     running.http.get("/v2/")
 
 
-def test_nobody_but_its_group_may_connect(running: Proxied) -> None:
+def test_a_start_after_a_disk_error_lets_pushes_in_again(either: Proxied, repository: str) -> None:
+    """After a failed sync writes are refused, over a reload too, until a start finds all sound."""
+    push_blob(either.http, repository, b"a blob")
+    (either.registry.data / NAME).touch()
+    hang_up(either)
+    wait_until(lambda: either.registry.log.count("Booting worker") >= 4, "new workers are there")
+    refused = either.http.post(f"/v2/{repository}/blobs/uploads/", expect=503)
+    either.registry.stop()
+    either.registry.start()
+
+    assert refused.json()["errors"][0]["code"] == "UNAVAILABLE"
+    assert push_blob(either.http, repository, b"another blob")
+
+
+def test_nobody_but_its_group_may_connect(either: Proxied) -> None:
     """A peer of the socket is trusted: so the socket is for its user and group alone."""
-    mode = running.registry.socket.stat().st_mode
+    mode = either.registry.socket.stat().st_mode
 
     assert oct(mode & 0o777) == "0o660"
 

@@ -310,15 +310,16 @@ def test_a_client_silent_in_a_body_is_given_up(
     assert is_kept(way, server.http.get(location, expect=204)["Range"], 3)
 
 
+@pytest.mark.parametrize("header", ["Content-Length: 10000", CHUNKED])
 def test_a_body_that_only_drips_is_given_up(
-    fresh_registry: ServerFactory, way: str, repository: str
+    fresh_registry: ServerFactory, repository: str, header: str
 ) -> None:
     """A client that sends a byte now and then, never silent for long, does not keep its thread."""
     settings = "[server]\nbody_timeout = 1\n"
-    server = fresh_registry(environment=way_of(way), settings=settings)
+    server = fresh_registry(environment=way_of("fast"), settings=settings)
     location = open_upload(server.http, repository)
     with Wire(server.host) as wire:
-        wire.send(patch_head(location, CHUNKED))
+        wire.send(patch_head(location, header))
         while not select.select([wire.socket], [], [], 0.2)[0]:
             wire.send(b"1\r\nx\r\n")
         reply = wire.reply()

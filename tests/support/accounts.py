@@ -83,7 +83,8 @@ def bearer(token: str) -> dict[str, str]:
 def fetch_token(http: Verbs, *scopes: str, **headers: str) -> str:
     """Ask the token endpoint for scopes; the token."""
     query = "&".join(f"scope={scope}" for scope in scopes)
-    token: str = http.get(f"/token?{query}", **headers).json()["token"]
+    answer = http.request("GET", f"/token?{query}", None, 200, headers)
+    token: str = answer.json()["token"]
     return token
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from support.daemons import daemon
 from support.images import encode, sha256
 from support.programs import require
-from support.pushes import image
+from support.pushes import Pushed, image, open_upload, push_manifest, with_digest
 from support.server import free_port
 from support.verbs import Verbs
 
@@ -38,6 +38,28 @@ class OldRegistry:
     def http(self) -> Verbs:
         """A client for requests that no tool would make."""
         return Verbs(self.host)
+
+    @property
+    def tree(self) -> "Tree":
+        """Its files."""
+        return Tree(self.root)
+
+    def push_blob(self, repository: str, content: bytes, digest: str = "") -> str:
+        """Push a blob, under another digest than its sha256 if one is given; its digest."""
+        digest = digest or sha256(content)
+        location = open_upload(self.http, repository)
+        self.http.put(with_digest(location, digest), content)
+        return digest
+
+    def push_image(self, repository: str, *tags: str, content: bytes, **members: Any) -> Pushed:
+        """Push an image of one layer, whose bytes are ``content``, under tags or its digest."""
+        config = b'{"of":"%b"}' % sha256(content).encode()
+        for blob in (config, content):
+            self.push_blob(repository, blob)
+        document = image(config, content, **members)
+        for tag in tags or (None,):
+            pushed = push_manifest(self.http, repository, document, tag)
+        return pushed
 
 
 @contextlib.contextmanager

@@ -3,12 +3,14 @@
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from support.programs import missing, require, require_root, run
 
 FREE_BLOCK = 1 << 16
+BUSY_SECONDS = 10
 
 
 @contextlib.contextmanager
@@ -45,8 +47,12 @@ def _mounted(folder: Path, *options: str) -> Iterator[None]:
 
 
 def remount(folder: Path, how: str) -> None:
-    """Mount it ``ro`` or ``rw`` from now on; nobody may have a file in it open for writing."""
-    run(["mount", "-o", f"remount,{how}", folder])
+    """Mount it ``ro`` or ``rw`` from now on, as soon as nobody has a file open for writing."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    command = ["mount", "-o", f"remount,{how}", str(folder)]
+    while run(command, expect=None).returncode and time.monotonic() < deadline:
+        time.sleep(0.01)  # processes that were killed have to end
+    run(command)
 
 
 def break_ext4(folder: Path) -> None:

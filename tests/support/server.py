@@ -18,6 +18,8 @@ from typing import ClassVar, Protocol, Self
 import pytest
 from support.verbs import Verbs
 
+from registry_wsgi.watching.sharing import forget, place
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30
 STOP_SECONDS = 20
@@ -134,6 +136,7 @@ class RunningServer:
         self._kill_group(self.process.pid)
         self.process.wait()
         self.process = None
+        forget(place(self.data))
 
     def __enter__(self) -> Self:
         return self.start()

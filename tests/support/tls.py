@@ -26,14 +26,14 @@ def make_certificates(folder: Path) -> Certificates:
     """Make an authority, and a certificate for 127.0.0.1, localhost and registry.example."""
     openssl = require("openssl", "openssl")
     made = Certificates(folder / "ca.crt", folder / "server.crt", folder / "server.key")
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    names = "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.example"
-    of_authority = ["-keyout", folder / "ca.key", "-out", made.authority]
-    run([openssl, "req", "-x509", *curve, "-subj", "/CN=tests", *of_authority])
-    signed = ["-CA", made.authority, "-CAkey", folder / "ca.key", "-addext", names]
-    signed += ["-addext", "basicConstraints=critical,CA:FALSE"]
-    of_server = ["-keyout", made.key, "-out", made.certificate]
-    run([openssl, "req", "-x509", *curve, "-subj", "/CN=registry", *signed, *of_server])
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    request: list[str | Path] = [openssl, "req", "-x509", *key]
+    authority = folder / "ca.key"
+    run([*request, "-subj", "/CN=tests", "-keyout", authority, "-out", made.authority])
+    request += ["-CA", made.authority, "-CAkey", authority, "-addext"]
+    request += ["subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:registry.example", "-addext"]
+    request += ["basicConstraints=critical,CA:FALSE", "-subj", "/CN=registry"]
+    run([*request, "-keyout", made.key, "-out", made.certificate])
     return made
 
 

@@ -238,11 +238,15 @@ class Database:
                         connection = self._open_connection(self.path)
                     self._commit_with_room(connection, batch)
                     self._checkpoint(connection)
-            except (sqlite3.Error, StorageFault, RegistryError) as error:
+            except (sqlite3.Error, OSError, StorageFault, RegistryError) as error:
                 if primary_code(error) == sqlite3.SQLITE_IOERR:
                     self._judge(error)
                 for task in batch:
                     task.fail(error)
+            finally:
+                # Whatever ends this thread, nobody waits for ever; the next write starts another.
+                for task in batch:
+                    task.fail(StorageFault("the index's writer ended", str(self.path)))
         if connection is not None:
             with self.lock.held():
                 connection.close()

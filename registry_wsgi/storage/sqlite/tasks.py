@@ -57,5 +57,6 @@ class Task:
 
     def fail(self, error: BaseException) -> None:
         """Hand an error to whoever waits, unless there is an outcome or nobody waits any more."""
-        with suppress(InvalidStateError):
-            self.future.set_exception(error)
+        if not self.future.done():
+            with suppress(InvalidStateError):
+                self.future.set_exception(error)
