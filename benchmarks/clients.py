@@ -72,7 +72,8 @@ class Client:
             data += piece
         status, *lines = data[:end].decode("latin-1").split("\r\n")
         headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in lines)
         }
         code, length = int(status.split()[1]), int(headers.get("content-length", "0"))
         left = 0 if method == "HEAD" else length - (len(data) - end - 4)

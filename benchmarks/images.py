@@ -36,9 +36,7 @@ def manifest_of(blobs: list[tuple[str, int]], name: str) -> bytes:
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": {"mediaType": CONFIG, "size": size, "digest": config},
-        "layers": [
-            {"mediaType": LAYER, "size": size, "digest": digest} for digest, size in layers
-        ],
+        "layers": [{"mediaType": LAYER, "size": size, "digest": digest} for digest, size in layers],
         "annotations": {"org.bench.name": name},
     }
     return json.dumps(document, separators=(",", ":")).encode()

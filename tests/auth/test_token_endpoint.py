@@ -235,7 +235,7 @@ def test_a_form_is_what_counts_and_not_the_header(http: Verbs) -> None:
         f"/token?username=anna&password={quote(PASSWORD)}&grant_type=password",
         urlencode({**GRANT, "password": "wrong"}).encode(),
         401,
-        **basic("anna"),  # type: ignore[arg-type] # headers, by name
+        **basic("anna"),
     )
 
     assert code_of(answer) == "UNAUTHORIZED"

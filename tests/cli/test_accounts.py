@@ -398,8 +398,8 @@ def test_tokens_are_listed_with_their_last_use(command: Command, data: Path) -> 
 
 def test_a_shell_script_takes_the_token(data: Path) -> None:
     """``TOKEN=$(registry-wsgi token create ...)`` is the secret, and the rest is seen."""
-    words = [sys.executable, "-m", "registry_wsgi", "token", "create", "ci", "--data", data]
-    done = run(words, environment={"PYTHONPATH": str(CHECKOUT)})
+    command = ["-m", "registry_wsgi", "token", "create", "ci", "--data", str(data)]
+    done = run([sys.executable, *command], environment={"PYTHONPATH": str(CHECKOUT)})
 
     assert re.fullmatch(r"rwt_\S{43}\n", done.stdout)
     assert "token ci" in done.stderr

@@ -14,7 +14,15 @@ def command(
     data: Path, name: str, *arguments: str, expect: int | None = 0
 ) -> subprocess.CompletedProcess[str]:
     """Run a command on a data directory; any exit code but ``expect`` fails the test."""
-    words: list[str | Path] = [sys.executable, "-m", "registry_wsgi", name, "--data", data, *arguments]
+    words: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "registry_wsgi",
+        name,
+        "--data",
+        data,
+        *arguments,
+    ]
     return run(words, expect=expect, environment={"PYTHONPATH": str(CHECKOUT)})
 
 

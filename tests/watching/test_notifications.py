@@ -98,9 +98,7 @@ def receiver() -> Receiver:
 
 
 @pytest.fixture
-def notifying(
-    fresh_registry: ServerFactory, receiver: Receiver, tmp_path: Path
-) -> RunningServer:
+def notifying(fresh_registry: ServerFactory, receiver: Receiver, tmp_path: Path) -> RunningServer:
     """A registry that tells the receiver."""
     (tmp_path / "key").write_bytes(KEY + b"\n")
     settings = f'[notifications]\nendpoints = ["{receiver.url}"]\nsecret_file = "{tmp_path}/key"\n'
