@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,11 @@ def ask(address: Address, what: str, requests: int) -> float:
     client = Client(address)
     blobs = fill(client, "bench/profile", 100)
     names = tag_names(100)
-    targets = {
+    targets: dict[str, Callable[[int], str]] = {
         "manifest": lambda turn: f"/v2/bench/profile/manifests/{names[turn % 100]}",
-        "tags": lambda turn: "/v2/bench/profile/tags/list?n=100",
-        "head": lambda turn: f"/v2/bench/profile/blobs/{blobs[0]}",
-        "blob": lambda turn: f"/v2/bench/profile/blobs/{blobs[0]}",
+        "tags": lambda _: "/v2/bench/profile/tags/list?n=100",
+        "head": lambda _: f"/v2/bench/profile/blobs/{blobs[0]}",
+        "blob": lambda _: f"/v2/bench/profile/blobs/{blobs[0]}",
     }
     started = time.perf_counter()
     if what == "push":

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from support.accounts import PASSWORD, add_user, opened_data
 from support.counts import Counts
 from support.programs import require, run
 from support.proxied import proxied
@@ -24,6 +25,14 @@ OPTIONAL = (
 )
 FEWEST_PASSED = 900
 LINES, WIDTH = 40, 400
+SIGN_IN = """
+[auth]
+backends = ["users"]
+[[access]]
+repositories = "**"
+users = ["admin"]
+actions = ["admin"]
+"""
 
 
 def suite() -> str:
@@ -31,11 +40,14 @@ def suite() -> str:
     return os.environ.get("CONFORMANCE") or require("conformance", PACKAGE)
 
 
-def run_suite(version: str, host: str, results: Path, trust: Mapping[str, str]) -> str:
+def run_suite(
+    version: str, host: str, results: Path, trust: Mapping[str, str], password: str = ""
+) -> str:
     """Run the suite with every optional API on; the first lines of its log,
     each of which names a test that failed and tells why.
 
-    With ``trust``, the environment that names an authority, it speaks TLS.
+    With ``trust``, the environment that names an authority, it speaks TLS. With ``password`` it
+    signs in as admin.
     """
     environment = {
         "OCI_VERSION": version,
@@ -44,6 +56,7 @@ def run_suite(version: str, host: str, results: Path, trust: Mapping[str, str]) 
         "OCI_RESULTS_DIR": str(results),
         **dict.fromkeys(OPTIONAL, "true"),
         **trust,
+        **({"OCI_USERNAME": "admin", "OCI_PASSWORD": password} if password else {}),
     }
     done = run([suite()], environment=environment, cwd=results.parent, expect=None, seconds=600)
     return "\n".join(line[:WIDTH] for line in done.stderr.splitlines()[:LINES])
@@ -68,6 +81,19 @@ def test_the_server_conforms(
     """Every test of the suite passes and none is skipped, with all optional APIs on."""
     log = run_suite(version, fresh_registry().host, tmp_path / "results", {})
     check(log, tmp_path / "results", counts, f"conformance-{version}")
+
+
+def test_the_server_conforms_where_clients_sign_in(
+    fresh_registry: ServerFactory, tmp_path: Path, counts: Counts
+) -> None:
+    """The same holds where nobody may anything but an administrator, whose account it is given."""
+    with opened_data(tmp_path / "data") as storage:
+        add_user(storage.index.accounts, "admin")
+    registry = fresh_registry(data=tmp_path / "data", settings=SIGN_IN)
+    log = run_suite("dev", registry.host, tmp_path / "results", {}, PASSWORD)
+    check(log, tmp_path / "results", counts, "conformance-sign-in")
+
+    registry.http.get("/v2/_catalog", 401)
 
 
 def test_the_server_conforms_behind_nginx(tmp_path: Path, counts: Counts) -> None:

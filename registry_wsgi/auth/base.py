@@ -88,15 +88,11 @@ class Access(Protocol):
         ...
 
     def may(self, principal: Principal, action: str, repository: Name) -> bool:
-        """The same as a question."""
+        """Whether the caller may, whatever the credential was given for."""
         ...
 
     def visible(self, principal: Principal) -> Visible:
-        """Which repositories the catalog may reveal to the caller."""
-        ...
-
-    def sources(self, principal: Principal) -> Visible:
-        """Which repositories a mount that names none may take a blob from."""
+        """Which repositories the catalog may reveal, and a mount that names none may take from."""
         ...
 
     def issue(self, environ: Environ, request: "TokenRequest") -> "IssuedToken":

@@ -95,20 +95,16 @@ class Guard:
             raise self.challenge.bearer(environ, CATALOG)
 
     def may(self, principal: Principal, action: str, repository: Name) -> bool:
-        """By the rules as they are now and, of a bearer token, its scope."""
-        allowed = self.rules.deciding(principal, action, repository) is not None
-        return allowed and _in_scope(principal, action, repository)
+        """By the rules as they are now, whatever a bearer token was given for.
+
+        Of a push that is in its scope: whether it may move a tag, and where it may mount from. A
+        mount that names no source leaves nobody a way to ask for a scope.
+        """
+        return self.rules.deciding(principal, action, repository) is not None
 
     def visible(self, principal: Principal) -> Visible:
         """Where the caller may pull."""
         return self.rules.visible(principal)
-
-    def sources(self, principal: Principal) -> Visible:
-        """Where the caller may pull, with a bearer token only what that is for."""
-        if principal.scope is None:
-            return self.rules.visible(principal)
-        named = sorted({name for kind, name, _ in principal.scope if kind == "repository"})
-        return Visible(tuple(name for name in named if self.may(principal, "pull", Name(name))))
 
     def issue(self, environ: Environ, request: TokenRequest) -> IssuedToken:
         """A token for what may be done of what was asked; granting less is no error."""

@@ -37,10 +37,6 @@ class OpenAccess:
         """Everything."""
         return EVERYTHING
 
-    def sources(self, principal: Principal) -> Visible:  # noqa: ARG002 - as above
-        """Everything."""
-        return EVERYTHING
-
     def issue(self, environ: Environ, request: TokenRequest) -> IssuedToken:  # noqa: ARG002 - as above
         """There is nothing to get."""
         raise RegistryError(ROUTE_UNKNOWN, "/token")

@@ -60,8 +60,8 @@ def _mounted(context: Context, request: Request, mount: str) -> bool:
     if digest is None:
         return False
     if source is None:
-        sources = context.access.sources(request.principal)
-        return context.uploads.mount(request.name, digest, None, sources)
+        visible = context.access.visible(request.principal)
+        return context.uploads.mount(request.name, digest, None, visible)
     name = Name.maybe(source)
     if name is None or not context.access.may(request.principal, "pull", name):
         return False

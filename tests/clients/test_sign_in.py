@@ -16,7 +16,7 @@ from support.accounts import (
 )
 from support.clients import CLIENTS, TAG, Client
 from support.images import make_image, tar_of, write_layout
-from support.programs import Tool, run
+from support.programs import Tool
 from support.pushes import push_artifact
 from support.server import RunningServer, throwaway_directory
 from support.variants import QUICK
@@ -149,15 +149,12 @@ def test_containerd_signs_in_by_form(
     base = f"--base-name={reference.rpartition(':')[0]}"
     ctr("images", "import", "--snapshotter=native", base, tar)
     user, wrong = f"--user={door.name}:{door.password}", f"--user={door.name}:wrong"
-    refused = run(
-        [*ctr.command, "images", "push", "--plain-http", wrong, reference],
-        environment=ctr.environment,
-        expect=1,
-    )
+    pull = ("images", "pull", "--plain-http", "--snapshotter=native")
     ctr("images", "push", "--plain-http", user, reference)
     ctr("images", "remove", "--sync", reference)
-    ctr("images", "pull", "--plain-http", "--snapshotter=native", user, reference)
+    refused = ctr.said(*pull, wrong, reference, expect=1)
+    ctr(*pull, user, reference)
 
-    assert UNAUTHORIZED.search(refused.stderr)
+    assert UNAUTHORIZED.search(refused), refused
     assert door.password not in door.server.log
     assert '"POST /token" 200' in door.server.log

@@ -18,8 +18,9 @@ from support.pushes import (
     put_manifest,
 )
 from support.server import RunningServer, throwaway_directory
-from support.tracing import Fault, children_of, injected
+from support.tracing import Fault, answers, children_of, injected
 from support.verbs import Answer, Verbs
+from support.waiting import wait_until
 from support.wire import Wire, request
 
 LAYER = noise(20_000, "faults")
@@ -130,12 +131,7 @@ def writes_are_refused(server: RunningServer) -> None:
 
 def wait_for_workers(server: RunningServer) -> None:
     """Return when a request is answered again."""
-    while True:
-        try:
-            server.http.get("/healthz")
-        except OSError:
-            continue
-        return
+    wait_until(lambda: answers(server), "other workers have taken their place")
 
 
 def test_writes_stay_refused_while_fsck_finds_a_problem(server: RunningServer) -> None:

@@ -11,6 +11,7 @@ from support.processes import child
 from support.pushes import open_upload, push_blob, push_image
 from support.server import RunningServer, ServerFactory, throwaway_directory
 from support.verbs import Verbs
+from support.waiting import wait_until
 
 STEPS = ("uploads", "manifests", "links", "doomed", "locked", "removed", "destroyed")
 LAYER = noise(50_000, "gc in processes")
@@ -131,8 +132,12 @@ def test_a_session_that_is_written_to_is_not_expired(fresh_registry: ServerFacto
 def wait_until_expired(server: RunningServer) -> int:
     """Open sessions and collect until gc has found one that is silent for a second."""
     open_upload(server.http, "test/app")
-    while True:
-        counts = gc(server.data, "--config", str(server.data.with_name("data.toml")))["counts"]
-        if counts.get("upload"):
-            expired: int = counts["upload"]
-            return expired
+    expired: list[int] = []
+
+    def has_expired() -> bool:
+        report = gc(server.data, "--config", str(server.data.with_name("data.toml")))
+        expired.append(report["counts"].get("upload", 0))
+        return expired[-1] > 0
+
+    wait_until(has_expired, "a session that expires")
+    return expired[-1]

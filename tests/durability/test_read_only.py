@@ -1,5 +1,6 @@
 """A file system that nobody can write to: pulls go on, writes are refused, nothing crashes."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from support.pushes import push_artifact, push_image, put_manifest
 from support.server import RunningServer, throwaway_directory
 from support.tracing import children_of
 from support.verbs import Answer
+from support.waiting import wait_until
 
 CONTENT = noise(100_000, "what was acknowledged")
 BLOB = f"/v2/test/app/blobs/{sha256(CONTENT)}"
@@ -136,10 +138,11 @@ def wait_for_pulls(server: RunningServer) -> None:
     The kernel ends a process (SIGBUS) that notes in the mapped index of the log what it reads;
     the next one reads without.
     """
-    while True:
-        try:
-            writes_of(server)
+
+    def serves() -> bool:
+        with contextlib.suppress(OSError):
             pulls_work(server)
-        except OSError:
-            continue
-        return
+            return True
+        return False
+
+    wait_until(serves, "pulls are answered")

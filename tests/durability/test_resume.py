@@ -13,13 +13,20 @@ from support.images import noise, sha256
 from support.operator import check
 from support.pushes import open_upload, with_digest
 from support.server import RunningServer, throwaway_directory
-from support.tracing import children_of
+from support.tracing import answers, children_of
 from support.verbs import Verbs, request_target
+from support.waiting import wait_until
 from support.wire import Wire, request
 
-LAYER = noise(3_000_000, "resumed")
+BLOCK = 1 << 20
+"""The registry writes so many bytes at once."""
+
+LAYER = noise(8 * BLOCK, "resumed")
 DIGEST = sha256(LAYER)
 BLOB = f"/v2/test/app/blobs/{DIGEST}"
+
+
+CUTS = 3
 
 
 @pytest.fixture
@@ -46,13 +53,17 @@ def staged_size(server: RunningServer) -> int:
 
 def wait_until_staged(server: RunningServer, size: int) -> None:
     """Return when so many bytes of sessions are on the disk."""
-    while staged_size(server) < size:
-        continue
+    wait_until(lambda: staged_size(server) >= size, f"{size} staged bytes")
 
 
 def offset_of(answer_range: str) -> int:
     """How many bytes a session has, by its ``Range``."""
     return int(answer_range.split("-")[1]) + 1
+
+
+def is_free(http: Verbs, location: str) -> bool:
+    """Whether nobody writes to the session."""
+    return http.patch(http.get(location, 204).location, b"", None).status == 202
 
 
 def resume(http: Verbs, location: str) -> int:
@@ -80,10 +91,7 @@ def test_a_broken_connection_keeps_what_arrived(server: RunningServer, end: str)
         wire.reset()
     else:
         wire.close()
-    while True:  # until the server has seen the end of the connection
-        answer = server.http.get(location, 204)
-        if server.http.patch(answer.location, b"", None).status == 202:
-            break
+    wait_until(lambda: is_free(server.http, location), "the end of the connection")
 
     assert 0 < resume(server.http, location) <= 2_000_000
     is_whole(server)
@@ -114,12 +122,7 @@ def kill_workers(server: RunningServer) -> None:
     """End the workers alone: others take their place."""
     for worker in children_of(server):
         os.kill(worker, signal.SIGKILL)
-    while True:
-        try:
-            server.http.get("/healthz")
-        except OSError:
-            continue
-        return
+    wait_until(lambda: answers(server), "other workers have taken their place")
 
 
 @pytest.mark.parametrize("kill", [kill_all, kill_workers])
@@ -131,19 +134,18 @@ def test_an_upload_goes_on_after_its_processes_were_killed(
     chance = random.Random(3)  # noqa: S311 - where it is cut, not a secret
     location = open_upload(server.http, "test/app")
     offsets = [0]
-    for _ in range(4):
+    for _ in range(CUTS):
         answer = server.http.get(location, 204)
         offsets.append(offset_of(answer["Range"]) if staged_size(server) else 0)
-        more = min(offsets[-1] + chance.randrange(300_000, 600_000), len(LAYER) - 1)
+        more = offsets[-1] + chance.randrange(3 * BLOCK // 2, 2 * BLOCK)
         wire = begin_at(server, answer.location, offsets[-1], LAYER[offsets[-1] : more])
-        wait_until_staged(server, offsets[-1] + chance.randrange(100_000, 300_000))
+        wait_until_staged(server, offsets[-1] + BLOCK)
         kill(server)
         wire.close()
     resumed_at = resume(server.http, location)
-    counts("uploads cut by SIGKILL", cuts=4, resumed_at=resumed_at, lost=0)
+    counts("uploads cut by SIGKILL", cuts=CUTS, **{"bytes kept": resumed_at}, lost=0)
 
-    assert offsets == sorted(offsets)
-    assert resumed_at > offsets[1]
+    assert resumed_at >= CUTS * BLOCK
     is_whole(server)
 
 
@@ -173,7 +175,7 @@ def test_of_writers_at_once_one_wins_each_chunk(server: RunningServer, counts: C
     """Eight clients send the same chunks to one session: never an interleaved byte."""
     location = open_upload(server.http, "test/app")
     statuses: list[int] = []
-    step = 300_000
+    step = BLOCK
 
     def send_all() -> None:
         while True:

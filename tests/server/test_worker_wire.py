@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from support.images import MANIFEST, encode
+from support.images import MANIFEST, encode, noise, sha256
 from support.pushes import (
     EMPTY,
     UNKNOWN_DIGEST,
@@ -56,6 +56,8 @@ def head(path: str, *headers: str) -> bytes:
     return request("HEAD", f"/v2/{REPOSITORY}/{path}", None, *(headers or ACCEPTS))
 
 
+EMPTY_DIGEST = sha256(EMPTY)
+LARGE = noise(2_000_000, "worker")
 ETAG = f'"{UNKNOWN_DIGEST}"'
 
 REQUESTS: dict[str, bytes] = {
@@ -71,10 +73,16 @@ REQUESTS: dict[str, bytes] = {
     "a manifest, with a content type": get("manifests/v1", "Content-Type: text/html"),
     "a manifest, kept alive by word": get("manifests/v1", "Connection: keep-alive"),
     "a manifest, forwarded": get("manifests/v1", "X-Forwarded-Proto: https", "Forwarded: host=x"),
-    "a blob's head": head(f"blobs/{Pushed('', EMPTY, '').descriptor['digest']}"),
+    "a blob's head": head(f"blobs/{EMPTY_DIGEST}"),
     "a blob's head, unknown": head(f"blobs/{UNKNOWN_DIGEST}"),
     "a blob's head, not a digest": head("blobs/sha256:0"),
-    "a blob": get(f"blobs/{Pushed('', EMPTY, '').descriptor['digest']}"),
+    "a blob": get(f"blobs/{EMPTY_DIGEST}"),
+    "a range of a blob": get(f"blobs/{EMPTY_DIGEST}", "Range: bytes=1-1"),
+    "a range beyond a blob": get(f"blobs/{EMPTY_DIGEST}", "Range: bytes=5-"),
+    "a blob, if it changed": get(f"blobs/{EMPTY_DIGEST}", "If-None-Match: *"),
+    "a large blob": get(f"blobs/{sha256(LARGE)}"),
+    "a range of a large blob": get(f"blobs/{sha256(LARGE)}", "Range: bytes=1000000-1065535"),
+    "a large range": get(f"blobs/{sha256(LARGE)}", "Range: bytes=1000-"),
     "tags": get("tags/list"),
     "a page of tags": get("tags/list?n=1"),
     "a page of tags of no size": get("tags/list?n=x"),
@@ -103,6 +111,7 @@ def filled(servers: dict[str, RunningServer]) -> dict[str, RunningServer]:
     """Both servers with the same content."""
     for server in servers.values():
         fill(server)
+        push_blob(server.http, REPOSITORY, LARGE)
     return servers
 
 

@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,14 @@ def _wait_until_attached(process: subprocess.Popen[str], count: int) -> None:
             missing(f"strace may not attach to a process here: {line}")
         if not line:
             pytest.fail(f"strace ended: {said}")
+
+
+def answers(server: RunningServer) -> bool:
+    """Whether a request is answered just now."""
+    try:
+        return server.http.get("/healthz", None).status == HTTPStatus.OK
+    except OSError:
+        return False
 
 
 def children_of(server: RunningServer) -> Sequence[int]:
