@@ -198,4 +198,4 @@ def create_app(config: Config | None = None) -> Entry:
         fast=config.server.fast,
     )
     app = build_app(config, storage, read_body)
-    return Entry(app, background, app.is_quick, read_body.uploads)
+    return Entry(app, background, app.is_quick, read_body.lanes)

@@ -11,13 +11,10 @@ from gunicorn.http.errors import ParseException
 
 from registry_wsgi.errors import BodyCut
 from registry_wsgi.server import connection
-from registry_wsgi.server.lanes import Lane
+from registry_wsgi.server.lanes import Lane, Lanes
 
 BODY_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, ParseException)
 """A connection that broke, and framing that is none."""
-
-SMALL: Final = 64 << 10
-"""Announced length, in bytes, up to which a body takes the lane that uploads do not."""
 
 SLOWEST: Final = 256
 """Bytes a second that a body must bring, counted over the seconds that it may be silent."""
@@ -103,8 +100,7 @@ class BodyReader:
         self._fallback = fallback
         self._seconds = seconds
         self._fast = fast
-        self.uploads = Lane(max(1, threads - 2))
-        self._small = Lane(1)
+        self.lanes = Lanes(threads)
 
     def __call__(self, environ: Environ) -> NoBody | Reception:
         """The body of this request; raises what ``fallback`` raises."""
@@ -112,7 +108,7 @@ class BodyReader:
             return NO_BODY
         body = self._fallback(environ)
         source = environ.get("gunicorn.socket")
-        lane = self._small if body.length is not None and body.length <= SMALL else self.uploads
+        lane = self.lanes.of(body.length)
         found = connection.find(environ, body.length) if self._fast else None
         if found is not None:
             body = connection.ConnectionBody(found, body.length)

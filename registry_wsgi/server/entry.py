@@ -7,7 +7,7 @@ from typing import Any
 from gunicorn.http.wsgi import Response
 
 from registry_wsgi.server.background import Background
-from registry_wsgi.server.lanes import Lane
+from registry_wsgi.server.lanes import Lanes
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -29,7 +29,7 @@ class Entry:
     """The application as a server calls it: quiet under gunicorn, and keeping house.
 
     ``quick`` tells of a method and a path whether the answer waits for nothing (see ``worker``),
-    ``lane`` is what uploads take (see ``parking``).
+    ``lanes`` are what bodies take (see ``parking``).
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class Entry:
         app: WsgiApp,
         background: Sequence[Background],
         quick: Callable[[str, str], bool] = nothing_is,
-        lane: Lane | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
         self._app = app
         self.quick = quick
-        self.lane = lane
+        self.lanes = lanes
         self._background = background
         self._pid = 0
 

@@ -13,6 +13,9 @@ WAIT_SECONDS: Final = 30.0
 WAITING: Final = 1
 """Threads of a process that may wait for a turn; who comes after them is answered at once."""
 
+SMALL: Final = 64 << 10
+"""Announced length, in bytes, up to which a body takes the lane that uploads do not."""
+
 RETRY_AFTER: Final = (("Retry-After", "5"),)
 
 
@@ -25,9 +28,9 @@ class _Reserved(threading.local):
 class Lane:
     """Room for ``places`` bodies in this process, made before the fork and used after it."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, waiting: int = WAITING) -> None:
         self._places = threading.Semaphore(places)
-        self._waiting = threading.Semaphore(WAITING)
+        self._waiting = threading.Semaphore(waiting)
         self._reserved = _Reserved()
         self.threads_wait = True
         """Whether a thread may wait for a place: not where requests wait without one."""
@@ -75,6 +78,22 @@ class Lane:
             return self._places.acquire(timeout=WAIT_SECONDS)
         finally:
             self._waiting.release()
+
+
+class Lanes:
+    """The lanes of a process that serves ``threads`` requests at once.
+
+    Small bodies have one of their own, so that no slow upload keeps them waiting: they are there
+    in no time, or are cut. One thread is left to whoever sends no body at all.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.uploads = Lane(max(1, threads - 2))
+        self.small = Lane(1, max(1, threads - 2))
+
+    def of(self, length: int | None) -> Lane:
+        """The lane of a body that announces this length, ``None`` for a chunked one."""
+        return self.small if length is not None and length <= SMALL else self.uploads
 
 
 def _nothing() -> None:

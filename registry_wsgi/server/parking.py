@@ -18,9 +18,8 @@ from typing import Any, Final
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from registry_wsgi.server.bodies import SMALL
 from registry_wsgi.server.known import is_known
-from registry_wsgi.server.lanes import WAIT_SECONDS, Lane
+from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes
 
 _PARKED: Final = object()
 
@@ -44,16 +43,17 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._lane: Lane | None = None
+        self._lanes: Lanes | None = None
         self._parked: list[Any] = []
 
     def run(self) -> None:
         """Gunicorn's loop, for an application that says which lane its uploads take."""
-        lane = getattr(self.wsgi, "lane", None)
-        if lane is not None and is_known():
-            self._lane = lane
-            lane.threads_wait = False
-            lane.on_leave = lambda: self.method_queue.defer(self._unpark)
+        lanes = getattr(self.wsgi, "lanes", None)
+        if lanes is not None and is_known():
+            self._lanes = lanes
+            for lane in (lanes.small, lanes.uploads):
+                lane.threads_wait = False
+                lane.on_leave = partial(self.method_queue.defer, partial(self._unpark, lane))
         super().run()
 
     def accept(self, listener: Any) -> None:
@@ -76,12 +76,13 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Serve the request, in a thread of the pool, or say that it has to wait."""
-        lane = self._lane
-        if lane is None or not _is_upload(req):
+        lane = _lane_of(req, self._lanes)
+        if lane is None:
             return super().handle_request(req, conn)
         until = conn.__dict__.pop("waits_until", None) or time.monotonic() + WAIT_SECONDS
         if not lane.reserve() and time.monotonic() < until:
             conn.waits_until = until
+            conn.waits_for = lane
             conn.waiting_request = req
             return _PARKED
         try:
@@ -97,14 +98,15 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         if not fs.cancelled() and fs.exception() is None and fs.result() is _PARKED:
             self._parked.append(conn)
             # A place may have come free since it was refused one.
-            self._unpark()
+            self._unpark(conn.waits_for)
         else:
             super().finish_request(conn, fs)
 
-    def _unpark(self) -> None:
-        """Let the one that waits longest try again if there is room."""
-        if self._parked and self._lane is not None and self._lane.has_room():
-            self._resume(min(self._parked, key=_waits_until))
+    def _unpark(self, lane: Lane) -> None:
+        """Let the one that waits longest for this lane try again if there is room."""
+        waiting = [conn for conn in self._parked if conn.waits_for is lane]
+        if waiting and lane.has_room():
+            self._resume(min(waiting, key=_waits_until))
 
     def murder_pending(self) -> None:
         """Gunicorn's regular look at its connections: some may have waited for too long."""
@@ -124,7 +126,13 @@ def _waits_until(conn: Any) -> float:
     return until
 
 
-def _is_upload(request: Any) -> bool:
-    """Whether the body is one that has to take the uploads' lane."""
+def _lane_of(request: Any, lanes: Lanes | None) -> Lane | None:
+    """The lane that the request's body takes, ``None`` for one without a body."""
     reader: Any = getattr(request.body, "reader", None)
-    return type(reader) is ChunkedReader or (type(reader) is LengthReader and reader.length > SMALL)
+    if lanes is None:
+        return None
+    if type(reader) is ChunkedReader:
+        return lanes.of(None)
+    if type(reader) is LengthReader and reader.length:
+        return lanes.of(reader.length)
+    return None

@@ -70,6 +70,7 @@ def test_a_whole_body_leaves_the_connection_as_gunicorn_would(peers: Peers, head
     found = connection.find(environ, LENGTHS[head])
     assert found is not None
     body = connection.ConnectionBody(found, LENGTHS[head])
+    peers.client.shutdown(socket.SHUT_WR)
 
     assert b"".join(map(bytes, body.blocks())) == b"hello"
     assert environ["wsgi.input"].read() == b""
