@@ -1,13 +1,16 @@
 """The application's outermost layer, whichever gunicorn worker and settings serve it."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from gunicorn.http.wsgi import Response
 
 from registry_wsgi.server.background import Background
 from registry_wsgi.server.lanes import Lanes
+
+LOG: Final = logging.getLogger(__name__)
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -18,6 +21,16 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
     def default_headers(self) -> list[str]:
         """The status line and gunicorn's headers, as lines."""
         return [line for line in super().default_headers() if not line.startswith("Server: ")]
+
+    def write_file(self, respiter: Any) -> None:
+        """Send a file; one that turned out too short ends the connection: no answer is whole then."""
+        content = respiter.filelike
+        begin: int = content.tell()
+        super().write_file(respiter)
+        end = os.fstat(content.fileno()).st_size
+        if end < begin + (self.response_length or 0):
+            LOG.error("%s lost its end while it was sent: run fsck", content.name)
+            self.force_close()
 
 
 def nothing_is(method: str, path: str) -> bool:  # noqa: ARG001 - what ``Entry.quick`` is asked

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.images import noise, sha256
+from support.opened import opened
 from support.operator import check, command
 from support.pushes import artifact, push_blob, push_image, push_manifest, put_manifest
 from support.server import RunningServer, throwaway_directory
@@ -104,6 +105,7 @@ def test_a_file_that_is_cut_while_it_is_sent_is_no_whole_answer(server: RunningS
 
     assert first.startswith(b"HTTP/1.1 200")
     assert received < len(content)
+    assert f"{path} lost its end while it was sent: run fsck" in server.log
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -219,13 +221,6 @@ def overwrite_index(data: Path) -> None:
     (data / INDEX).write_bytes(noise(100_000, "garbage"))
 
 
-def overwrite_pages(data: Path) -> None:
-    """Something else was written over a part of it."""
-    content = bytearray((data / INDEX).read_bytes())
-    content[4096:16384] = noise(12288, "garbage")
-    (data / INDEX).write_bytes(content)
-
-
 def make_newer(data: Path) -> None:
     """A newer program wrote it: the version is at offset 60 of the header (SQLite file format, 1.3)."""
     content = bytearray((data / INDEX).read_bytes())
@@ -238,7 +233,6 @@ REFUSALS: dict[Callable[[Path], None], str] = {
     empty_index: "the index is missing or empty, but there are blobs: restore a backup",
     lose_index: "the index is missing or empty, but there are blobs: restore a backup",
     overwrite_index: "restore a backup",
-    overwrite_pages: "restore a backup",
     make_newer: "the index is of version 99, this program knows",
 }
 
@@ -249,6 +243,8 @@ def test_a_damaged_index_is_a_refusal_to_start(
 ) -> None:
     """``serve`` ends with 2 and says what to do; fsck cannot check; nothing is changed or collected."""
     server.stop()
+    with opened(server.data):
+        pass  # whoever closes it last moves the log into the index
     damage(server.data)
     before = {path: path.read_bytes() for path in server.data.glob("registry.sqlite3*")}
     ended = command(server.data, "serve", "--bind", server.host, expect=2)
@@ -260,6 +256,20 @@ def test_a_damaged_index_is_a_refusal_to_start(
     after = {path: path.read_bytes() for path in server.data.glob("registry.sqlite3*")}
     assert after == before
     assert file_of(server).read_bytes() == CONTENT
+
+
+def test_a_damaged_part_of_the_index_is_served_to_nobody(server: RunningServer) -> None:
+    """Pages that only some requests need: those get an error, and fsck says that there is damage."""
+    push_image(server.http, "test/app", "second", content=b"another")
+    server.stop()
+    with opened(server.data):
+        pass
+    content = bytearray((server.data / INDEX).read_bytes())
+    content[4096:] = noise(len(content) - 4096, "garbage")
+    (server.data / INDEX).write_bytes(content)
+    ended = command(server.data, "fsck", expect=2)
+
+    assert "restore a backup" in ended.stdout + ended.stderr
 
 
 def test_a_lost_log_is_a_refusal_to_start(server: RunningServer) -> None:
