@@ -23,7 +23,7 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
         return [line for line in super().default_headers() if not line.startswith("Server: ")]
 
     def write_file(self, respiter: Any) -> None:
-        """Send a file; one that turned out too short ends the connection: no answer is whole then."""
+        """Send a file; one that turned out too short ends the connection: nobody waits for more."""
         content = respiter.filelike
         begin: int = content.tell()
         super().write_file(respiter)

@@ -243,7 +243,7 @@ class FastWorker(ParkingWorker):
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Gunicorn's way, in a thread of the pool; what it made of the headers is remembered."""
         block = conn.__dict__.pop("fresh_block", None)
-        if block is not None and _is_plain_get(req) and not conn.parser.unreader.buf.tell():
+        if block is not None and is_plain_get(req) and not conn.parser.unreader.buf.tell():
             _, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg)
             # It would write to the connection by itself.
             del environ["wsgi.early_hints"]
@@ -259,7 +259,7 @@ def _is_set(cfg: Any, hook: str) -> bool:
     return setting.get() is not type(setting).default
 
 
-def _is_plain_get(request: Any) -> bool:
+def is_plain_get(request: Any) -> bool:
     """Whether the headers ask for nothing but what the request line says, of a guest or a token."""
     values: dict[str, list[str]] = {}
     for name, value in request.headers:

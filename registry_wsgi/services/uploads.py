@@ -120,6 +120,8 @@ class UploadService:
         DIGEST_INVALID when the bytes have another digest, which ends the session.
         """
         if self.index.uploads.finished(repository, identifier) == digest:
+            for _ in body.blocks():  # the client sends it again: it has to be able to
+                pass
             return
         with self.store.stage(identifier) as staged, self._ending_on_failure(identifier):
             progress = self._resume(repository, identifier, staged)

@@ -83,7 +83,8 @@ class App:
         except Exception:  # the edge: whatever went wrong, the client gets an answer and we a trace
             LOG.exception("unexpected error in %s %s", environ["REQUEST_METHOD"], _path(environ))
             response = error(RegistryError(INTERNAL))
-        if response.status >= 400 and request is not None:  # noqa: PLR2004 - the 4xx and 5xx
+        if request is not None and (response.status >= 400 or not request.body.received):  # noqa: PLR2004 - the 4xx and 5xx
+            # What is left unread would be taken for the next request, or end the connection.
             drain(request.body)
         if response.status == HTTPStatus.METHOD_NOT_ALLOWED:
             # > The origin server MUST generate an Allow header field in a 405 response containing a

@@ -31,7 +31,7 @@ class Peers:
         if chain is None or not self.trusts(environ):
             return address
         for entry in reversed(chain.split(",")):
-            found = parse_address(_without_port(entry.strip()))
+            found = parse_address(without_port(entry.strip()))
             if found is None:
                 break
             address = str(found)
@@ -58,7 +58,7 @@ def is_loopback(address: str) -> bool:
     return found is not None and found.is_loopback
 
 
-def _without_port(text: str) -> str:
+def without_port(text: str) -> str:
     """Some proxies append the port: ``192.0.2.1:4711``, ``[2001:db8::1]:4711``."""
     if text.startswith("["):
         return text[1:].partition("]")[0]

@@ -2,7 +2,7 @@
 
 from registry_wsgi.errors import ROUTE_UNKNOWN, UNAVAILABLE, RegistryError, StorageFault
 from registry_wsgi.web.context import Context
-from registry_wsgi.web.peers import is_loopback
+from registry_wsgi.web.peers import FORWARDED_FOR, is_loopback, without_port
 from registry_wsgi.web.request import Request
 from registry_wsgi.web.responses import JSON_TYPE, Response, json_answer
 
@@ -30,15 +30,16 @@ def readyz(context: Context, request: Request) -> Response:  # noqa: ARG001 - as
 def metrics(context: Context, request: Request) -> Response:
     """Prometheus text, for loopback and the peers that are set; raises RegistryError (404).
 
-    Behind a proxy the address it forwards decides, so that not everybody it serves may look.
+    Behind proxies every address that they forward counts, so that not everybody may look.
     """
     environ = request.environ
     peer = environ.get("REMOTE_ADDR", "")
     # Whoever forwards has to be allowed as well: the header alone is anybody's.
-    forwarded = environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip() or peer
+    chain = environ.get(FORWARDED_FOR)
+    forwarded = [without_port(entry.strip()) for entry in chain.split(",")] if chain else []
     allowed = all(
         is_loopback(address) or context.metrics_peers.trusts({"REMOTE_ADDR": address})
-        for address in (peer, forwarded)
+        for address in (peer, *forwarded)
     )
     if context.metrics is None or not allowed:
         raise RegistryError(ROUTE_UNKNOWN, "/metrics")

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.accounts import add_user, basic, opened_data
@@ -13,6 +14,8 @@ from support.pushes import EMPTY, artifact, push_blob, push_manifest
 from support.server import RunningServer, throwaway_directory
 from support.verbs import Answer
 from support.wire import Wire, request
+
+from registry_wsgi.server.worker import is_plain_get
 
 FAST = "registry_wsgi.server.worker.FastWorker"
 REPOSITORY = "limits/app"
@@ -163,3 +166,33 @@ def test_answers_never_cross_callers(folder: Path) -> None:
         [[200, 401, 401, 200, 401]] * len(rounds)
     )
     assert {sha256(replies[0].body) for replies in rounds} == {pushed.digest}
+
+
+HOST = ("HOST", "a")
+LEARNED = {
+    "nothing special": ([HOST, ("ACCEPT", "a"), ("ACCEPT", "b")], True),
+    "a token": ([HOST, ("AUTHORIZATION", "Bearer x")], True),
+    "kept alive": ([HOST, ("CONNECTION", "Keep-Alive")], True),
+    "a password, which takes long to check": ([HOST, ("AUTHORIZATION", "Basic x")], False),
+    "two tokens": ([HOST, *[("AUTHORIZATION", "Bearer x")] * 2], False),
+    "the last request": ([HOST, ("CONNECTION", "close")], False),
+    "a body": ([HOST, ("CONTENT-LENGTH", "0")], False),
+    "a body in chunks": ([HOST, ("TRANSFER-ENCODING", "chunked")], False),
+    "an expectation": ([HOST, ("EXPECT", "100-continue")], False),
+    "another protocol": ([HOST, ("UPGRADE", "h2c")], False),
+    "no host": ([], False),
+}
+
+
+@pytest.mark.parametrize(("headers", "learned"), LEARNED.values(), ids=LEARNED)
+def test_headers_are_learned_where_the_answer_depends_on_nothing_else(
+    headers: list[tuple[str, str]], learned: bool
+) -> None:
+    """What says more than a GET does is gunicorn's to deal with, each time."""
+    asked = SimpleNamespace(method="GET", version=(1, 1), must_close=False, headers=headers)
+    older = SimpleNamespace(**{**vars(asked), "version": (1, 0)})
+    written = SimpleNamespace(**{**vars(asked), "method": "PUT"})
+
+    assert is_plain_get(asked) == learned
+    assert not is_plain_get(older)
+    assert not is_plain_get(written)

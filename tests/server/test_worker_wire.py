@@ -1,6 +1,7 @@
 """Small requests on kept-alive connections: answered by the poller, with the pool's answers."""
 
 import dataclasses
+import fcntl
 import socket
 import threading
 from collections.abc import Iterator
@@ -34,8 +35,11 @@ ACCEPTS = (
 """What docker sends with a request for a manifest."""
 
 REPOSITORY = "worker/app"
-LARGE_ANSWERS = 4
-"""How many answers of nearly 4 MiB are more than a connection's buffers take."""
+LARGE_ANSWERS = 2
+"""How many answers of nearly 4 MiB are more than a connection's buffers take.
+
+A third request would come in one piece with the second, and be the pool's.
+"""
 
 PRIMING = 3
 """Requests after which a connection's headers are known: the pool's own, and one to learn from."""
@@ -295,6 +299,25 @@ def test_a_lease_is_written_whoever_answers(lonely: RunningServer) -> None:
 
     assert statuses == {200}
     assert "Traceback" not in lonely.log
+
+
+def test_who_waits_for_the_writer_keeps_nobody_waiting(fresh_registry: ServerFactory) -> None:
+    """A lease waits for its turn to write: other connections are answered all the while."""
+    server = fresh_registry("--workers", "1", environment=way_of("fast"))
+    fill(server)
+    with Wire(server.host) as waiting, Wire(server.host) as other:
+        for _ in range(PRIMING):
+            waiting.exchange(head("manifests/v1"))
+            other.exchange(get("manifests/v1"))
+        with (server.data / "locks" / "write").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            waiting.send(head("manifests/v1"))
+            found = {other.exchange(get("manifests/v1")).status for _ in range(200)}
+        reply = waiting.reply("HEAD")
+
+    assert found == {200}
+    assert reply is not None
+    assert reply.status == 200
 
 
 def test_what_another_process_wrote_is_answered_at_once(fresh_registry: ServerFactory) -> None:

@@ -54,8 +54,7 @@ _INSERT: Final = """
         (repository_id, digest, media_type, artifact_type, annotations, subject, pushed_at, body)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (repository_id, digest) DO UPDATE
-    SET media_type = excluded.media_type, artifact_type = excluded.artifact_type,
-        annotations = excluded.annotations, subject = excluded.subject, body = excluded.body
+    SET body = excluded.body -- the type was decided once, when it was first pushed
     RETURNING id
 """
 
