@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.counts import Counts
 from support.images import noise, sha256
-from support.operator import check, command
+from support.operating import check, command
 from support.pushes import (
     image,
     open_upload,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.images import noise, sha256
 from support.opened import opened
-from support.operator import check, command
+from support.operating import check, command
 from support.pushes import artifact, push_blob, push_image, push_manifest, put_manifest
 from support.server import RunningServer, throwaway_directory
 from support.wire import Wire, request

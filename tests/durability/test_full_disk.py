@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.images import noise, sha256
 from support.mounts import filled, free, tmpfs
-from support.operator import check, gc
+from support.operating import check, gc
 from support.pushes import (
     open_upload,
     push_blob,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from support.collectors import collect_stopping_at
 from support.images import noise, sha256
-from support.operator import check, command, gc
+from support.operating import check, command, gc
 from support.processes import child
 from support.pushes import open_upload, push_blob, push_image
 from support.server import RunningServer, ServerFactory, throwaway_directory

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.images import noise, sha256
 from support.mounts import break_ext4, ext4, remount, tmpfs
-from support.operator import check, command
+from support.operating import check, command
 from support.pushes import push_artifact, push_image, put_manifest
 from support.server import RunningServer, throwaway_directory
 from support.tracing import children_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.counts import Counts
 from support.images import noise, sha256
-from support.operator import check
+from support.operating import check
 from support.pushes import open_upload, with_digest
 from support.server import RunningServer, throwaway_directory
 from support.tracing import answers, children_of
