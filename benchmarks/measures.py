@@ -1,243 +1,299 @@
-"""What is measured: each takes a running registry and returns one number."""
+"""What is measured, as rows: what one row says of a server is one number."""
 
-import contextlib
 import json
 import os
-import re
+import shutil
 import subprocess
-import tempfile
 import time
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from multiprocessing import Queue
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.request import Request, urlopen
 
 from clients import MIB, Address, Client, Content, pull_for, push, push_once, together
-from images import MANIFEST, fill, manifest_of, push_small, tag_names
-from peers import Running
+from images import fill, manifest_of, push_small, put_manifest
+from machine import pss_mib
+from servers import Running
 
-PUSH = 512 * MIB
-TAGS = 1000
-REPOSITORY = "bench/tags"
-SECONDS = 4
-ACCEPT = (
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
-)
-SCRIPT = """
-local targets = {%s}
-local turn = 0
-request = function()
-  turn = (turn * 1103515245 + 12345) %% 2147483648
-  return wrk.format("GET", targets[turn %% #targets + 1], {["Accept"] = "%s"})
-end
-"""
+TAGS: Final = 2000
+REPOSITORIES: Final = 300
+KIB64: Final = 64 << 10
+SCRIPT: Final = Path(__file__).with_name("small.lua")
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A row of the table: what, in which unit, on which file system, and how it is found out.
+class Effort:
+    """How much is done for one number: MiB of a large blob, and seconds of small requests."""
 
-    ``floor`` is a ratio to the ``against`` ("best" or "distribution"), or for ``absolute`` rows
-    the most that the number may be. ``less`` is whether less is better.
+    size: int
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What was pushed to a server beforehand."""
+
+    server: Running
+    blobs: tuple[str, ...] = ()
+    large: str = ""
+
+
+def prepare(server: Running, effort: Effort) -> Filled:
+    """Push what the reading measures read: tags, repositories, small blobs and a large one."""
+    client = Client(server.address)
+    blobs = fill(client, "bench/tags", TAGS)
+    config = push_small(client, "bench/tags", b"{}" + os.urandom(8))
+    body = manifest_of([(config, 10)], "catalog")
+    for number in range(REPOSITORIES):
+        name = f"team{number % 10}/service-{number:03}"
+        client.request("POST", f"/v2/{name}/blobs/uploads/?mount={config}&from=bench/tags")
+        put_manifest(client, name, "latest", body)
+    content = Content(effort.size * MIB, "large")
+    push(client, "bench/tags", content, chunked=True)
+    client.close()
+    return Filled(server, tuple(blobs), content.digest)
+
+
+def push_rate(count: int, filled: Filled, effort: Effort) -> float:
+    """MiB a second of ``count`` clients that push a blob each: chunked PATCH, empty PUT."""
+    os.sync()
+    size = effort.size * MIB
+    seconds = together(count, push_once, filled.server.address, size, True)
+    filled.server.drop_large()
+    return count * effort.size / seconds
+
+
+def push_cost(filled: Filled, effort: Effort) -> float:
+    """Seconds of processor time for each GiB pushed by one client."""
+    before = filled.server.cpu_seconds()
+    push_rate(1, filled, effort)
+    return (filled.server.cpu_seconds() - before) / effort.size * 1024
+
+
+def pull_rate(count: int, filled: Filled, effort: Effort) -> float:
+    """MiB a second of ``count`` clients that fetch the large blob, all of it, from the cache."""
+    turns = 4 if count == 1 else 1
+    arguments = (_target(filled), effort.size * MIB, 0, turns)
+    seconds = together(count, pull_for, filled.server.address, *arguments)
+    return count * turns * effort.size / seconds
+
+
+def range_rate(filled: Filled, effort: Effort) -> float:
+    """Ranges of 64 KiB a second, of 8 clients."""
+    turns = 500 * effort.seconds
+    arguments = (_target(filled), effort.size * MIB, KIB64, turns)
+    return 8 * turns / together(8, pull_for, filled.server.address, *arguments)
+
+
+def _target(filled: Filled) -> str:
+    return f"/v2/bench/tags/blobs/{filled.large}"
+
+
+def small_rate(kind: str, target: str, filled: Filled, effort: Effort) -> float:
+    """Requests a second of 16 connections (wrk)."""
+    server, first = filled.server, filled.blobs[0]
+    host = f"http://{server.address.host}:{server.address.port}"
+    environment = {
+        "KIND": kind,
+        "TARGET": target.format(blob=first),
+        "REPOSITORY": "bench/tags",
+        "TAGS": "1000",
+        "AUTHORIZATION": server.address.authorization,
+    }
+    command = ["wrk", "-t1", "-c16", f"-d{effort.seconds}s", "-s", str(SCRIPT), host]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
+    _, requests, seconds, errors = next(
+        line for line in done.stdout.splitlines() if line.startswith("RESULT")
+    ).split()
+    if errors != "0":
+        raise RuntimeError(f"{errors} wrong answers from {server.name}")
+    return int(requests) / float(seconds)
+
+
+def head_rate(filled: Filled, effort: Effort) -> float:
+    """HEADs of blobs a second, of 16 connections that one client serves in turns.
+
+    wrk waits for the body that an answer to HEAD announces and does not have.
     """
-
-    name: str
-    unit: str
-    run: Callable[[Running], float]
-    floor: float
-    against: str = "best"
-    disk: bool = False
-    less: bool = False
-    absolute: bool = False
-
-
-def pushes(clients: int) -> Callable[[Running], float]:
-    """MiB a second of fresh blobs, one for each client, chunked PATCH then empty PUT."""
-
-    def run(server: Running) -> float:
-        size = PUSH // clients
-        seconds = together(clients, push_once, server.address, size, True)
-        return clients * size / MIB / seconds
-
-    return run
-
-
-def push_cpu(server: Running) -> float:
-    """The server's CPU seconds for each GiB pushed."""
-    before = server.cpu_seconds()
-    together(1, push_once, server.address, PUSH, True)
-    return (server.cpu_seconds() - before) * 1024 / (PUSH / MIB)
-
-
-def pulls(clients: int, part: int, count: int) -> Callable[[Running], float]:
-    """MiB a second of one large blob; whole where ``part`` is 0, else ranges of so many bytes."""
-
-    def run(server: Running) -> float:
-        client = Client(server.address)
-        content = Content(PUSH, "the blob to pull")
-        push(client, "bench/pull", content, chunked=True)
+    clients = [Client(filled.server.address) for _ in range(16)]
+    count, started = 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < effort.seconds:
+        for client in clients:
+            digest = filled.blobs[count % len(filled.blobs)]
+            client.send_head("HEAD", f"/v2/bench/tags/blobs/{digest}")
+            count += 1
+        for client in clients:
+            client.answer("HEAD")
+    for client in clients:
         client.close()
-        target = f"/v2/bench/pull/blobs/{content.digest}"
-        address = server.address
-        seconds = together(clients, pull_for, address, target, PUSH, part, count)
-        return clients * count * (part or PUSH) / MIB / seconds
-
-    return run
+    return count / passed
 
 
-def prepare(server: Running) -> list[str]:
-    """A repository of many tags, filled once; its blobs."""
-    client = Client(server.address)
-    blobs = fill(client, REPOSITORY, TAGS)
-    client.close()
-    return blobs
+def put_rate(filled: Filled, effort: Effort) -> float:
+    """Manifests a second that 8 clients push, each under a tag of its own."""
+    return _puts(filled, effort)[0]
 
 
-def wrk(targets: Callable[[Running], list[str]]) -> Callable[[Running], float]:
-    """Requests a second of 16 kept-alive connections over these targets, at random."""
-
-    def run(server: Running) -> float:
-        listed = ",".join(json.dumps(target) for target in targets(server))
-        with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-            script.write(SCRIPT % (listed, ", ".join(ACCEPT)))
-            script.flush()
-            address = f"http://{server.address.host}:{server.address.port}"
-            command = ["wrk", "-t1", "-c16", f"-d{SECONDS}", "-s", script.name, address]
-            printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        if "Non-2xx" in printed:
-            raise RuntimeError(printed)
-        return float(re.findall(r"Requests/sec:\s+([0-9.]+)", printed)[0])
-
-    return run
+def put_slowest(filled: Filled, effort: Effort) -> float:
+    """Milliseconds within which 99 of 100 manifests of these are pushed."""
+    return _puts(filled, effort)[1]
 
 
-def tag_targets(server: Running) -> list[str]:
-    """Every tag's manifest."""
-    prepare(server)
-    return [f"/v2/{REPOSITORY}/manifests/{tag}" for tag in tag_names(TAGS)]
+def _puts(filled: Filled, effort: Effort) -> tuple[float, float]:
+    os.sync()
+    results = get_context("fork").SimpleQueue()
+    together(8, _put_many, filled.server.address, filled.blobs, effort.seconds, results)
+    taken = sorted(one for _ in range(8) for one in results.get())
+    return len(taken) / effort.seconds, taken[len(taken) * 99 // 100] * 1000
 
 
-def blob_targets(server: Running) -> list[str]:
-    """Small blobs."""
-    return [f"/v2/{REPOSITORY}/blobs/{digest}" for digest in prepare(server)]
-
-
-def page_targets(server: Running) -> list[str]:
-    """A page of tags."""
-    prepare(server)
-    return [f"/v2/{REPOSITORY}/tags/list?n=100"]
-
-
-def catalog_targets(server: Running) -> list[str]:
-    """A page of repositories, of which there are 300."""
-    client = Client(server.address)
-    for number in range(300):
-        repository = f"bench/catalog/{number}"
-        blobs = [(push_small(client, repository, b"{}"), 2)]
-        body = manifest_of(blobs, str(number))
-        target = f"/v2/{repository}/manifests/1"
-        client.request("PUT", target, body, f"Content-Type: {MANIFEST}")
-    client.close()
-    return ["/v2/_catalog?n=300"]
-
-
-def _head_for(number: int, barrier: Barrier, address: Address, targets: list[str]) -> None:
-    client = Client(address)
-    barrier.wait()
-    for turn in range(2000):
-        client.send_head("HEAD", targets[(turn + number) % len(targets)])
-        client.answer("HEAD")
-    client.close()
-
-
-def heads(server: Running) -> float:
-    """HEAD requests a second, of four clients."""
-    targets = blob_targets(server)
-    return 4 * 2000 / together(4, _head_for, server.address, targets)
-
-
-def _put_for(
-    number: int, barrier: Barrier, address: Address, blobs: list[Any], times: "Queue[list[float]]"
+def _put_many(
+    number: int,
+    barrier: Barrier,
+    address: Address,
+    blobs: tuple[str, ...],
+    seconds: int,
+    results: Any,
 ) -> None:
     client = Client(address)
-    took = []
+    parts = [(digest, 10 << 10) for digest in blobs]
+    taken: list[float] = []
     barrier.wait()
-    for turn in range(300):
-        body = manifest_of(blobs, f"{number} {turn} {uuid.uuid4()} {os.getpid()}")
-        started = time.perf_counter()
-        target = f"/v2/bench/put/manifests/c{number}-{turn}"
-        client.request("PUT", target, body, f"Content-Type: {MANIFEST}")
-        took.append(time.perf_counter() - started)
-    times.put(took)
-    client.close()
+    deadline = time.perf_counter() + seconds
+    while (started := time.perf_counter()) < deadline:
+        name = f"put-{os.getpid()}-{number}-{len(taken)}"
+        put_manifest(client, "bench/tags", name, manifest_of(parts, name))
+        taken.append(time.perf_counter() - started)
+    results.put(taken)
 
 
-def _puts(server: Running) -> tuple[float, float]:
-    client = Client(server.address)
-    blobs = [(push_small(client, "bench/put", os.urandom(1000)), 1000) for _ in range(3)]
-    client.close()
-    times: Queue[list[float]] = Queue()
-    seconds = together(8, _put_for, server.address, blobs, times)
-    took = sorted(one for _ in range(8) for one in times.get())
-    return len(took) / seconds, took[len(took) * 99 // 100] * 1e3
+def memory_idle(filled: Filled, effort: Effort) -> float:  # noqa: ARG001 - every measure's form
+    """MiB of memory, before anything was asked but whether it answers."""
+    return pss_mib(filled.server.process.pid)
 
 
-def put_rate(server: Running) -> float:
-    """Manifest PUTs a second, of eight clients, each a fresh manifest and tag."""
-    return _puts(server)[0]
+def memory_growth(filled: Filled, effort: Effort) -> float:
+    """MiB that it grows by, at most, while 4 clients push twice the size of a large blob each."""
+    pid = filled.server.process.pid
+    before, most = pss_mib(pid), 0.0
+    context = get_context("fork")
+    twice = replace(effort, size=2 * effort.size)
+    work = context.Process(target=push_rate, args=(4, filled, twice))
+    work.start()
+    while work.is_alive():
+        most = max(most, pss_mib(pid))
+        work.join(0.1)
+    return max(0.0, most - before)
 
 
-def put_p99(server: Running) -> float:
-    """Milliseconds that 99 of 100 of these take at most."""
-    return _puts(server)[1]
+def with_token(filled: Filled) -> Filled:
+    """The same server, asked by a user who signed in."""
+    server = filled.server
+    url = (
+        f"http://{server.address.host}:{server.address.port}/token?scope=repository:bench/tags:pull"
+    )
+    with urlopen(Request(url, headers={"Authorization": "Basic YmVuY2g6YmVuY2g="})) as answer:
+        token = json.loads(answer.read())["token"]
+    address = replace(server.address, authorization=f"Bearer {token}")
+    return replace(filled, server=replace(server, address=address))
 
 
-def memory(server: Running) -> float:
-    """MiB of memory (PSS) after a few requests."""
-    client = Client(server.address)
-    for _ in range(20):
-        client.request("GET", "/v2/")
-    client.close()
-    return server.memory()
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    ``against`` is the peer, "best", or empty for a limit in ``unit``; ``better`` is what is
+    better, "more" or "less".
+    """
+
+    title: str
+    unit: str
+    against: str
+    floor: float
+    aim: float
+    measure: Callable[[Filled, Effort], float]
+    better: str = "more"
+    needs_wrk: bool = False
 
 
-def growth(server: Running) -> float:
-    """MiB that memory has grown by while four blobs of 512 MiB were pushed at once."""
-    before = memory(server)
-    together(4, push_once, server.address, PUSH, True)
-    return server.memory() - before
+small = partial(partial, small_rate)
 
 
-MEASURES = (
-    Measure("push, 512 MiB, 1 client, tmpfs", "MiB/s", pushes(1), 1.15),
-    Measure("push, 4 x 128 MiB at once, tmpfs", "MiB/s", pushes(4), 1.05),
-    Measure("push, 512 MiB, 1 client, disk", "MiB/s", pushes(1), 1.0, "distribution", disk=True),
-    Measure("push, 4 x 128 MiB, disk", "MiB/s", pushes(4), 1.0, "distribution", disk=True),
-    Measure("server CPU a GiB pushed", "s", push_cpu, 0.85, less=True),
-    Measure("pull, 512 MiB, 1 client", "MiB/s", pulls(1, 0, 4), 0.95),
-    Measure("pull, 64 MiB ranges, 16 clients", "MiB/s", pulls(16, 64 * MIB, 4), 0.8),
-    Measure("64 KiB ranges, 8 clients", "MiB/s", pulls(8, 64 << 10, 500), 3.0, "distribution"),
-    Measure("manifest GET, random tag", "1/s", wrk(tag_targets), 2.0, "distribution"),
-    Measure("blob HEAD", "1/s", heads, 1.5, "distribution"),
-    Measure("small blob GET", "1/s", wrk(blob_targets), 3.0, "distribution"),
-    Measure("tags page, n=100", "1/s", wrk(page_targets), 8.0, "distribution"),
-    Measure("catalog page of 300", "1/s", wrk(catalog_targets), 8.0, "distribution"),
-    Measure("manifest PUT, 8 clients, disk", "1/s", put_rate, 2.0, "distribution", disk=True),
-    Measure("... its p99", "ms", put_p99, 20.0, disk=True, less=True, absolute=True),
-    Measure("memory, idle", "MiB", memory, 120.0, less=True, absolute=True),
-    Measure("memory, growth while pushed to", "MiB", growth, 16.0, less=True, absolute=True),
+MEMORY: Final = (
+    Row("push, 1 client, memory", "MiB/s", "best", 1.15, 1.35, partial(push_rate, 1)),
+    Row("push, 4 clients, memory", "MiB/s", "best", 1.05, 1.15, partial(push_rate, 4)),
+    Row("processor time of a push", "s/GiB", "best", 0.85, 0.75, push_cost, "less"),
+)
+"""Measured on a file system in memory."""
+
+READING: Final = (
+    Row("pull, 1 client", "MiB/s", "best", 0.95, 1.3, partial(pull_rate, 1)),
+    Row("pull, 16 clients", "MiB/s", "best", 0.8, 1.0, partial(pull_rate, 16)),
+    Row("ranges of 64 KiB, 8 clients", "1/s", "distribution", 3, 5, range_rate),
+    Row("manifest by random tag", "1/s", "distribution", 2, 3, small("tags", ""), needs_wrk=True),
+    Row("HEAD of a blob", "1/s", "distribution", 1.5, 3, head_rate),
+    Row(
+        "small blob",
+        "1/s",
+        "distribution",
+        3,
+        10,
+        small("", "/v2/bench/tags/blobs/{blob}"),
+        needs_wrk=True,
+    ),
+    Row(
+        "tags, 100 of 2,000",
+        "1/s",
+        "distribution",
+        8,
+        20,
+        small("", "/v2/bench/tags/tags/list?n=100"),
+        needs_wrk=True,
+    ),
+    Row(
+        "catalog, 300",
+        "1/s",
+        "distribution",
+        8,
+        20,
+        small("", "/v2/_catalog?n=300"),
+        needs_wrk=True,
+    ),
+)
+"""Measured on the disk, out of the page cache."""
+
+WRITING: Final = (
+    Row("push, 1 client, disk", "MiB/s", "distribution", 1.0, 1.4, partial(push_rate, 1)),
+    Row("push, 4 clients, disk", "MiB/s", "distribution", 1.0, 1.2, partial(push_rate, 4)),
+    Row("manifest PUT, 8 clients, disk", "1/s", "distribution", 2.0, 2.4, put_rate),
+    Row("... its 99th percentile", "ms", "", 20, 15, put_slowest, "less"),
+)
+"""Measured on the disk, synced before the answer by those that sync."""
+
+SIGNED_IN: Final = tuple(
+    replace(row, title=f"{row.title}, with a token")
+    for row in READING
+    if row.title in {"manifest by random tag", "HEAD of a blob"}
+)
+
+OWN: Final = (
+    Row("memory, idle", "MiB", "", 120, 80, memory_idle, "less"),
+    Row("memory, growth in 4 pushes", "MiB", "", 16, 8, memory_growth, "less"),
+)
+
+PROXIED: Final = (
+    Row("pull, 1 client, nginx", "MiB/s", "direct", 1.0, 1.4, partial(pull_rate, 1)),
+    Row("push, 1 client, nginx", "MiB/s", "direct", 0.8, 0.95, partial(push_rate, 1)),
+    Row("push, 4 clients, nginx", "MiB/s", "direct", 0.6, 0.9, partial(push_rate, 4)),
 )
 
 
-@contextlib.contextmanager
-def folder(*, disk: bool) -> Any:
-    """Where the data is: memory, or the disk that the checkout is on."""
-    parent = Path.cwd() if disk else Path("/dev/shm")  # noqa: S108 - a tmpfs, which is what is wanted
-    with tempfile.TemporaryDirectory(dir=parent, prefix=".bench-") as path:
-        yield Path(path)
+def is_possible(row: Row) -> bool:
+    """Whether what the row takes is on the machine."""
+    return not row.needs_wrk or shutil.which("wrk") is not None

@@ -1,111 +1,142 @@
-"""Measures this registry side by side with the others that are on the machine.
+"""Measure this registry next to others, on this machine, in the same run.
 
-    python benchmarks/run.py [--repetitions 3] [--only WORDS] [--results DIR]
+    python benchmarks/run.py [--size MIB] [--seconds N] [--repetitions N] [--only WORD] [--disk DIR]
 
-Every measure starts each registry anew on the same file system, one after the other, as often as
-asked; medians are compared. Loopback only; everything is ended and removed afterwards.
+Others are those whose binaries are there: CNCF distribution (``registry``), Debian's
+``docker-registry``, ``olareg``; see ``servers.contenders``. Every number is taken from each
+server in turn, then again, so that what else the machine does falls on all of them; the medians
+are compared. Everything is on the loopback interface and in directories that are removed.
 """
 
 import argparse
-import json
-import os
-import platform
-import sqlite3
-import statistics
+import contextlib
+import shutil
 import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from measures import MEASURES, Measure, folder
-from peers import Peer, present, running
+from machine import description
+from measures import (
+    MEMORY,
+    OWN,
+    PROXIED,
+    READING,
+    SIGNED_IN,
+    WRITING,
+    Effort,
+    Filled,
+    Row,
+    is_possible,
+    prepare,
+    with_token,
+)
+from report import Result, table, write
+from servers import OURS, Contender, Running, behind_nginx, contenders, running
 
-
-def measured(measure: Measure, peers: list[Peer], repetitions: int) -> dict[str, list[float]]:
-    """Every repetition of every registry, interleaved."""
-    numbers: dict[str, list[float]] = {peer.name: [] for peer in peers}
-    for _ in range(repetitions):
-        for peer in peers:
-            with folder(disk=measure.disk) as place, running(peer, place) as server:
-                numbers[peer.name].append(measure.run(server))
-    return numbers
-
-
-def verdict(measure: Measure, numbers: dict[str, list[float]]) -> dict[str, Any]:
-    """Medians, the ratio that the floor is about, and whether it is reached."""
-    medians = {name: statistics.median(values) for name, values in numbers.items()}
-    ours = medians["registry_wsgi"]
-    others = {name: value for name, value in medians.items() if name != "registry_wsgi"}
-    if measure.against in others:
-        others = {measure.against: others[measure.against]}
-    if measure.absolute or not others:
-        ratio = ours
-    else:
-        best = min(others.values()) if measure.less else max(others.values())
-        ratio = ours / best
-    reached = ratio <= measure.floor if measure.less else ratio >= measure.floor
-    return {
-        "name": measure.name,
-        "unit": measure.unit,
-        "repetitions": numbers,
-        "medians": medians,
-        "ratio": ratio,
-        "floor": measure.floor,
-        "reached": reached,
-    }
+RESULTS = Path(__file__).with_name("results")
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers are of."""
-    model = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "processor": model[0] if model else platform.processor(),
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": sys.version.split()[0],
-        "sqlite": sqlite3.sqlite_version,
-    }
+class Run:
+    """One run: what to do, how often, and what came of it."""
+
+    def __init__(self, effort: Effort, repetitions: int, only: str) -> None:
+        self.effort = effort
+        self.repetitions = repetitions
+        self.only = only
+        self.results: list[Result] = []
+
+    def wanted(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows that were asked for and can be measured."""
+        return [row for row in rows if self.only in row.title and is_possible(row)]
+
+    def measure(self, rows: Sequence[Row], servers: Mapping[str, Filled]) -> None:
+        """Take each row's numbers, from each server in turn, and again."""
+        for row in self.wanted(rows):
+            result = Result(row, {name: [] for name in servers})
+            self.results.append(result)
+            for _ in range(self.repetitions):
+                for name, filled in servers.items():
+                    result.values[name].append(row.measure(filled, self.effort))
+            print(table([result]).splitlines()[-1], flush=True)
 
 
-def table(rows: list[dict[str, Any]], names: list[str]) -> str:
-    """The results as Markdown."""
-    head = ["what", *names, "ratio", "floor", ""]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in rows:
-        values = [f"{row['medians'].get(name, float('nan')):.4g} {row['unit']}" for name in names]
-        mark = "" if row["reached"] else "not reached"
-        cells = [row["name"], *values, f"{row['ratio']:.2f}", f"{row['floor']:g}", mark]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+@contextlib.contextmanager
+def side_by_side(
+    servers: Sequence[Contender], folder: Path, fill: Callable[[Filled], Filled]
+) -> Iterator[dict[str, Filled]]:
+    """All of them, running and filled."""
+    with contextlib.ExitStack() as stack:
+        started = {
+            one.name: stack.enter_context(running(one, folder / one.name)) for one in servers
+        }
+        yield {name: fill(Filled(server)) for name, server in started.items()}
+
+
+def run_all(run: Run, servers: Sequence[Contender], memory: Path, disk: Path) -> None:
+    """Every part of the table that has a row that is wanted."""
+    own = [one for one in servers if one.name == OURS]
+
+    def full(filled: Filled) -> Filled:
+        return prepare(filled.server, run.effort)
+
+    def empty(filled: Filled) -> Filled:
+        return filled
+
+    if run.wanted(OWN):
+        for row in run.wanted(OWN):
+            with side_by_side(own, memory / row.title.replace(" ", "-"), empty) as started:
+                run.measure([row], started)
+    if run.wanted(MEMORY):
+        with side_by_side(servers, memory / "memory", empty) as started:
+            run.measure(MEMORY, started)
+    if run.wanted((*READING, *WRITING)):
+        with side_by_side(servers, disk / "disk", full) as started:
+            run.measure(READING, started)
+            run.measure(WRITING, started)
+            if run.wanted(SIGNED_IN):
+                with running(own[0], disk / "signed-in", sign_in=True) as server:
+                    measure_signed_in(run, server, started)
+    if run.wanted(PROXIED) and shutil.which("nginx"):
+        with (
+            behind_nginx(own[0], disk / "nginx") as proxied,
+            running(own[0], disk / "direct") as direct,
+        ):
+            sides = {OURS: prepare(proxied, run.effort), "direct": prepare(direct, run.effort)}
+            run.measure(PROXIED, sides)
+
+
+def measure_signed_in(run: Run, server: Running, others: Mapping[str, Filled]) -> None:
+    """The same where callers sign in; the peers answer anybody, which costs them nothing."""
+    token = with_token(Filled(server))
+    filled = prepare(token.server, run.effort)
+    run.measure(SIGNED_IN, {**others, OURS: filled})
 
 
 def main() -> int:
-    """Measure, print the table, keep the results; 1 when a floor is not reached."""
+    """Run what the command line asks for; 1 if a floor was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=512, help="MiB of a large blob")
+    parser.add_argument("--seconds", type=int, default=5, help="of each run of small requests")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--only", default="", help="measures whose name has these words")
-    parser.add_argument("--results", default="benchmarks/results")
+    parser.add_argument("--only", default="", help="rows with this in their title")
+    parser.add_argument("--disk", type=Path, help="a directory on a real disk")
+    parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="one in memory")  # noqa: S108 - directories of one's own are made in it
     options = parser.parse_args()
-    peers = present()
-    rows = []
-    for measure in MEASURES:
-        if options.only in measure.name:
-            chosen = [
-                peer for peer in peers if peer.name == "registry_wsgi" or not measure.absolute
-            ]
-            rows.append(verdict(measure, measured(measure, chosen, options.repetitions)))
-            print(table(rows[-1:], [peer.name for peer in peers]).splitlines()[-1], flush=True)
-    results = Path(options.results)
-    results.mkdir(parents=True, exist_ok=True)
-    text = table(rows, [peer.name for peer in peers])
-    (results / "results.md").write_text(text)
-    document = {"machine": machine(), "rows": rows}
-    (results / "results.json").write_text(json.dumps(document, indent=2))
-    print(text)
-    return 0 if all(row["reached"] for row in rows) else 1
+    run = Run(Effort(options.size, options.seconds), options.repetitions, options.only)
+    servers = contenders()
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-", dir=options.memory) as memory,
+        tempfile.TemporaryDirectory(prefix="bench-", dir=options.disk) as disk,
+    ):
+        machine = description(Path(memory), Path(disk))
+        try:
+            run_all(run, servers, Path(memory), Path(disk))
+        finally:
+            effort = {"MiB": options.size, "seconds": options.seconds}
+            path = write(RESULTS, run.results, machine, servers, effort)
+            print(f"\n{path.read_text('utf-8')}\n{path}")
+    return int(any(result.verdict() == "BELOW" for result in run.results))
 
 
 if __name__ == "__main__":

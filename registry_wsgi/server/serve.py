@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from registry_wsgi.config import Config, ConfigError
 from registry_wsgi.errors import StorageFault
 from registry_wsgi.server.entry import Entry
 from registry_wsgi.server.known import KNOWN_RELEASE, is_known
+from registry_wsgi.server.master import Master
 from registry_wsgi.wiring import create_app
 
 LOG: Final = logging.getLogger(__name__)
@@ -86,6 +88,13 @@ class Serve(BaseApplication):  # type: ignore[misc] # gunicorn has no types
         self.cfg.set("post_worker_init", post_worker_init)
         for name, value in gunicorn_settings(self._config).items():
             self.cfg.set(name, value)
+
+    def run(self) -> None:
+        """Serve until told to stop; a mistake that gunicorn finds is told, with exit status 1."""
+        try:
+            Master(self).run()
+        except RuntimeError as error:
+            sys.exit(f"registry-wsgi: {error}")
 
     def reload(self) -> None:
         """On HUP: settings, keys and accounts as they are now, or all as before if one is wrong."""

@@ -16,7 +16,7 @@ from support.accounts import (
 from support.storage import refused
 
 from registry_wsgi.auth import htpasswd
-from registry_wsgi.auth.base import Environ
+from registry_wsgi.auth.base import Authenticator, Environ
 from registry_wsgi.auth.htpasswd import HtpasswdBackend
 from registry_wsgi.auth.machines import MachineTokens
 from registry_wsgi.auth.passwords import PASSWORD_LIMIT, PasswordChecker, Turns
@@ -42,8 +42,10 @@ class Door:
     def kind(self, name: str, password: str = PASSWORD, environ: Environ = HOME) -> str | None:
         """Which credential signed in: a user by the index or the file, or a token."""
         found = self.sign_in.by_password(environ, name, password)
-        if found is None or found.kind != "user":
-            return found and found.kind
+        if found is None:
+            return None
+        if found.kind != "user":
+            return found.kind
         account = self.accounts.account(name)
         of_index = account is not None and self.sign_in.authenticators[1].find(name) == found
         return "users" if of_index else "htpasswd"
@@ -63,7 +65,7 @@ def door(accounts: Accounts, tmp_path: Path) -> Door:
     turns = Turns(1)
     users = UsersBackend(accounts, PasswordChecker(turns, lambda: 0.0, seconds=0.0))
     checker = PasswordChecker(turns, lambda: 0.0, htpasswd.verify, seconds=0.0)
-    backends = [
+    backends: list[Authenticator] = [
         MachineTokens(accounts, lambda: datetime(2026, 1, 2, tzinfo=UTC)),
         users,
         HtpasswdBackend(file, accounts, checker),

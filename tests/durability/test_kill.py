@@ -30,7 +30,7 @@ def collecting(data: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Collect in a process of its own, until it is killed."""
     with data.with_name("gc.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, COLLECT, data, str(GRACE)],
+            [sys.executable, "-P", COLLECT, data, str(GRACE)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
