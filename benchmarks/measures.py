@@ -22,6 +22,9 @@ from servers import Running
 TAGS: Final = 2000
 REPOSITORIES: Final = 300
 KIB64: Final = 64 << 10
+CREDENTIALS: Final = "Basic YmVuY2g6YmVuY2g="
+"""Of the account that a server with sign-in has."""
+
 SCRIPT: Final = Path(__file__).with_name("small.lua")
 
 
@@ -116,6 +119,11 @@ def small_rate(kind: str, target: str, filled: Filled, effort: Effort) -> float:
     return int(requests) / float(seconds)
 
 
+def small(kind: str, target: str = "") -> Callable[[Filled, Effort], float]:
+    """The measure of one kind of small request."""
+    return partial(small_rate, kind, target)
+
+
 def head_rate(filled: Filled, effort: Effort) -> float:
     """HEADs of blobs a second, of 16 connections that one client serves in turns.
 
@@ -194,14 +202,21 @@ def memory_growth(filled: Filled, effort: Effort) -> float:
 
 def with_token(filled: Filled) -> Filled:
     """The same server, asked by a user who signed in."""
-    server = filled.server
-    url = (
-        f"http://{server.address.host}:{server.address.port}/token?scope=repository:bench/tags:pull"
-    )
-    with urlopen(Request(url, headers={"Authorization": "Basic YmVuY2g6YmVuY2g="})) as answer:
+    address = filled.server.address
+    url = f"http://{address.host}:{address.port}/token?scope=repository:bench/tags:pull"
+    with urlopen(Request(url, headers={"Authorization": CREDENTIALS})) as answer:
         token = json.loads(answer.read())["token"]
-    address = replace(server.address, authorization=f"Bearer {token}")
-    return replace(filled, server=replace(server, address=address))
+    return _as(filled, f"Bearer {token}")
+
+
+def with_password(filled: Filled) -> Filled:
+    """The same, with the password in each request."""
+    return _as(filled, CREDENTIALS)
+
+
+def _as(filled: Filled, authorization: str) -> Filled:
+    address = replace(filled.server.address, authorization=authorization)
+    return replace(filled, server=replace(filled.server, address=address))
 
 
 @dataclass(frozen=True)
@@ -222,9 +237,6 @@ class Row:
     needs_wrk: bool = False
 
 
-small = partial(partial, small_rate)
-
-
 MEMORY: Final = (
     Row("push, 1 client, memory", "MiB/s", "best", 1.15, 1.35, partial(push_rate, 1)),
     Row("push, 4 clients, memory", "MiB/s", "best", 1.05, 1.15, partial(push_rate, 4)),
@@ -236,7 +248,7 @@ READING: Final = (
     Row("pull, 1 client", "MiB/s", "best", 0.95, 1.3, partial(pull_rate, 1)),
     Row("pull, 16 clients", "MiB/s", "best", 0.8, 1.0, partial(pull_rate, 16)),
     Row("ranges of 64 KiB, 8 clients", "1/s", "distribution", 3, 5, range_rate),
-    Row("manifest by random tag", "1/s", "distribution", 2, 3, small("tags", ""), needs_wrk=True),
+    Row("manifest by random tag", "1/s", "distribution", 2, 3, small("tags"), needs_wrk=True),
     Row("HEAD of a blob", "1/s", "distribution", 1.5, 3, head_rate),
     Row(
         "small blob",

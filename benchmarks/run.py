@@ -29,6 +29,7 @@ from measures import (
     Row,
     is_possible,
     prepare,
+    with_password,
     with_token,
 )
 from report import Result, table, write
@@ -108,9 +109,8 @@ def run_all(run: Run, servers: Sequence[Contender], memory: Path, disk: Path) ->
 
 def measure_signed_in(run: Run, server: Running, others: Mapping[str, Filled]) -> None:
     """The same where callers sign in; the peers answer anybody, which costs them nothing."""
-    token = with_token(Filled(server))
-    filled = prepare(token.server, run.effort)
-    run.measure(SIGNED_IN, {**others, OURS: filled})
+    filled = prepare(with_password(Filled(server)).server, run.effort)
+    run.measure(SIGNED_IN, {**others, OURS: with_token(filled)})
 
 
 def main() -> int:

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 from clients import Address
@@ -184,11 +186,14 @@ def _wait(address: Address) -> None:
     """Wait until it answers; raises TimeoutError."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
+        try:
             urlopen(f"http://{address.host}:{address.port}/v2/", timeout=5).close()
-            return
-        time.sleep(0.05)
-        with contextlib.suppress(OSError), socket.create_connection((address.host, address.port)):
+        except HTTPError as error:
+            if error.code == HTTPStatus.UNAUTHORIZED:
+                return
+        except OSError:
+            time.sleep(0.05)
+        else:
             return
     raise TimeoutError(f"{address} does not answer")
 
