@@ -1,10 +1,12 @@
 """Rules and back ends that cannot be: an error at start, never a registry that is open."""
 
+import sys
 from pathlib import Path
 
 import pytest
+from support.programs import run
+from support.server import CHECKOUT
 
-from registry_wsgi.cli.main import main
 from registry_wsgi.config import ConfigError, load
 from registry_wsgi.server.exposure import refuse_open_network
 
@@ -93,22 +95,19 @@ def test_users_groups_and_everybody_can_be_named(users: str, tmp_path: Path) -> 
     ],
 )
 def test_a_registry_that_would_not_do_as_told_does_not_start(
-    settings: str,
-    flags: tuple[str, ...],
-    expected: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    settings: str, flags: tuple[str, ...], expected: str, tmp_path: Path
 ) -> None:
     """The exit status is 2, and one line says what to set."""
     path = tmp_path / "registry.toml"
     path.write_text(settings)
-    status = main(["serve", "--config", str(path), "--data", str(tmp_path / "data"), *flags])
-    printed = capsys.readouterr()
+    words: list[str | Path] = [sys.executable, "-m", "registry_wsgi", "serve"]
+    words += ["--config", path, *flags]
+    own = {"PYTHONPATH": str(CHECKOUT)}
+    done = run([*words, "--data", tmp_path / "data"], expect=2, environment=own, seconds=30)
 
-    assert status == 2
-    assert expected in printed.err
-    assert printed.err.startswith("registry-wsgi: ")
-    assert printed.err.count("\n") == 1
+    assert expected in done.stderr
+    assert done.stderr.startswith("registry-wsgi: ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:0", "localhost:0", "[::1]:0", "unix:/x/y"])

@@ -13,7 +13,9 @@ from support.server import RunningServer, throwaway_directory
 
 from registry_wsgi.cli.main import COMMANDS, main
 from registry_wsgi.cli.serve import dev_address
+from registry_wsgi.config import load
 from registry_wsgi.version import VERSION
+from registry_wsgi.wiring import open_storage
 
 NAMES = [command.name for command in COMMANDS]
 
@@ -34,9 +36,9 @@ def exit_status(*words: str) -> int | str | None:
     return caught.value.code
 
 
-def make_registry(*data: str) -> None:
+def make_registry(data: str = "registry-data") -> None:
     """Make a data directory that holds nothing yet."""
-    assert main(["user", "list", *data]) == 0
+    open_storage(load(flags={"storage.data": data})).index.database.close()
 
 
 # --- Help -----------------------------------------------------------------------------------------
@@ -178,7 +180,7 @@ def test_a_flag_is_stronger_than_the_variable_that_names_a_file(
 ) -> None:
     """``--config`` is used, and ``REGISTRY_WSGI_CONFIG`` beside it is no error."""
     (tmp_path / "used.toml").write_text(f'[storage]\ndata = "{tmp_path / "used"}"\n')
-    make_registry("--data", "used")
+    make_registry("used")
     monkeypatch.setenv("REGISTRY_WSGI_CONFIG", "nowhere.toml")
     status = main(["stats", "--config", "used.toml"])
 
@@ -191,7 +193,7 @@ def test_a_command_prints_json_when_asked(
     name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """What a person reads is for a program to read, too."""
-    make_registry("--data", "data")
+    make_registry("data")
     status = main([name, "--json", "--data", str(tmp_path / "data")])
     printed = capsys.readouterr().out
 

@@ -11,7 +11,6 @@ from support.acts import (
     collection,
     push_again,
     push_in_one_request,
-    push_of_manifests,
     push_of_what_is_doomed,
     upload_in_one_patch,
     upload_in_pieces,
@@ -37,7 +36,6 @@ ACTS = (
     upload_with_the_wrong_digest,
     push_in_one_request,
     push_again,
-    push_of_manifests,
     collection,
     push_of_what_is_doomed,
 )

@@ -13,7 +13,7 @@ from support.writers import write_and_checkpoint
 from registry_wsgi.names import Tag
 
 PROCESSES = 8
-SECONDS, TORTURE_SECONDS = 15, 60
+SECONDS, TORTURE_SECONDS = 12, 60
 
 
 def write_together(data: Path, seconds: float, counts: Counts) -> list[str]:
