@@ -238,7 +238,7 @@ def commands_in(page: Path) -> Iterator[Sequence[str]]:
         for line in block.replace("\\\n", " ").splitlines():
             found = re.search(r"(?:^|[ /])registry-wsgi ((?!-u )[a-z].*)$", line)
             if found and "docker" not in line.split()[:1]:
-                yield shlex.split(re.split(r" [|>&;]", found[1])[0], comments=True)
+                yield shlex.split(re.split(r" [|<>&;]", found[1])[0], comments=True)
 
 
 @pytest.mark.parametrize("page", sorted((CHECKOUT / "docs").glob("*.md")), ids=lambda p: p.name)
