@@ -1,5 +1,6 @@
 """Fixtures of the tests that crash, fill, break and collect."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,18 @@ from support.plays import LAYER, OTHER_LAYER
 from registry_wsgi.names import Digest
 from registry_wsgi.storage import disk, reserve
 
+MEMORY = Path("/dev/shm")
+ENOUGH = 1 << 30
+
 SHARDS = tuple(sorted({Digest.of(content).hex[:2] for content in (LAYER, OTHER_LAYER, CONFIG)}))
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A directory in memory where there is one: what is tried many times need not be on a disk."""
-    memory = Path("/dev/shm")
+    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH
     with tempfile.TemporaryDirectory(
-        prefix="rw-", dir=memory if memory.is_dir() else None, ignore_cleanup_errors=True
+        prefix="rw-", dir=MEMORY if has_room else None, ignore_cleanup_errors=True
     ) as name:
         yield Path(name)
 
