@@ -320,7 +320,9 @@ def test_a_body_that_only_drips_is_given_up(
     location = open_upload(server.http, repository)
     with Wire(server.host) as wire:
         wire.send(patch_head(location, header))
-        while not select.select([wire.socket], [], [], 0.2)[0]:
+        readable = select.poll()
+        readable.register(wire.socket, select.POLLIN)
+        while not readable.poll(200):
             wire.send(b"1\r\nx\r\n")
         reply = wire.reply()
 
