@@ -161,6 +161,9 @@ def stage() -> Iterator[Stage]:
         yield ready
 
 
+SOME = ("anonymous", "wrong password", "stranger", "admin", "pull bearer", "forged bearer")
+"""Callers enough for what is answered before anybody asks who they are."""
+
 # --- What comes of it -----------------------------------------------------------------------------
 
 
@@ -239,7 +242,7 @@ def in_no_repository(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]
 
 
 @pytest.mark.parametrize("rule", [rule for rule in PATHS if rule not in {*OPEN, "/token"}])
-@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("caller", SOME)
 def test_a_method_that_a_path_has_not_is_refused_before_anything_else(
     stage: Stage, caller: str, rule: str
 ) -> None:
@@ -256,7 +259,7 @@ def test_a_method_that_a_path_has_not_is_refused_before_anything_else(
 
 
 @pytest.mark.parametrize("path", OPEN)
-@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("caller", SOME)
 def test_health_is_told_to_everybody(stage: Stage, caller: str, path: str) -> None:
     """Who asks is not even looked at: a wrong password gets the same answer."""
     answer, anonymous = stage.ask(caller, "GET", path), stage.ask("anonymous", "GET", path)
@@ -265,7 +268,7 @@ def test_health_is_told_to_everybody(stage: Stage, caller: str, path: str) -> No
     assert answer.status != 401
 
 
-@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("caller", SOME)
 def test_a_malformed_name_is_told_to_everybody(stage: Stage, caller: str) -> None:
     """No repository has it, so that nothing is given away."""
     answer = stage.ask(caller, "GET", "/v2/UPPER/tags/list")

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from support.accounts import (
+    CHEAP_COST,
     PASSWORD,
     add_token,
     add_user,
     basic,
     cheap_account,
     htpasswd_line,
+    with_cheap_nobody,
 )
 from support.storage import refused
 
@@ -57,17 +59,18 @@ class Door:
 
 
 @pytest.fixture
-def door(accounts: Accounts, tmp_path: Path) -> Door:
+def door(accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Door:
     """Anna is in the index and the file with one password each, berta in the file alone."""
+    monkeypatch.setattr(htpasswd, "LOWEST_COST", CHEAP_COST)
     file = tmp_path / "htpasswd"
     file.write_text(htpasswd_line("anna", "of the file") + htpasswd_line("berta"))
     add_user(accounts, "anna")
     turns = Turns(1)
-    users = UsersBackend(accounts, PasswordChecker(turns, lambda: 0.0, seconds=0.0))
+    by_index = UsersBackend(accounts, PasswordChecker(turns, lambda: 0.0, seconds=0.0))
     checker = PasswordChecker(turns, lambda: 0.0, htpasswd.verify, seconds=0.0)
     backends: list[Authenticator] = [
         MachineTokens(accounts, lambda: datetime(2026, 1, 2, tzinfo=UTC)),
-        users,
+        with_cheap_nobody(by_index),
         HtpasswdBackend(file, accounts, checker),
     ]
 

@@ -10,7 +10,9 @@ import bcrypt
 from support.verbs import Answer, Verbs
 from werkzeug.security import generate_password_hash
 
+from registry_wsgi.auth.base import Authenticator
 from registry_wsgi.auth.machines import hash_of, new_secret
+from registry_wsgi.auth.users import UsersBackend
 from registry_wsgi.storage.accounts import Account, Accounts, MachineToken
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.opening import Storage, open_data
@@ -37,6 +39,13 @@ def opened_data(data: Path) -> Iterator[Storage]:
 def cheap_account(name: str, password: str = PASSWORD) -> Account:
     """An account whose password costs nothing to check."""
     return Account(name, generate_password_hash(password, CHEAP), "2026-01-02T03:04:05+00:00")
+
+
+def with_cheap_nobody(backend: Authenticator) -> Authenticator:
+    """The ``users`` back end, to which unknown names cost nothing either."""
+    assert isinstance(backend, UsersBackend)
+    backend.__dict__["_nobody"] = generate_password_hash("the password of nobody", CHEAP)
+    return backend
 
 
 def add_user(accounts: Accounts, name: str, *groups: str, password: str = PASSWORD) -> None:
