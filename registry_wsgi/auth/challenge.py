@@ -32,7 +32,7 @@ class Challenge:
             return self.basic(action, repository)
         challenge = f'Bearer realm="{base}/token",service="{self.service}"'
         if repository is not None:
-            challenge += f',scope="repository:{repository}:{ASKED_FOR[action]}"'
+            challenge += f',scope="repository:{repository}:{ASKED_FOR.get(action, action)}"'
         elif action == CATALOG:
             challenge += ',scope="registry:catalog:*"'
         if error:

@@ -148,4 +148,4 @@ def _in_scope(principal: Principal, action: str, repository: Name) -> bool:
     """Whether the credential is for this; only a bearer token is for less than the rules give."""
     if principal.scope is None:
         return True
-    return ("repository", repository, SCOPE_OF[action]) in principal.scope
+    return ("repository", repository, SCOPE_OF.get(action, action)) in principal.scope

@@ -91,8 +91,8 @@ class PasswordChecker:
             if self.recall(name, password, stored):
                 return True
             right = self._verify(stored, password)
-        if right:
-            self._remember(self._mark(name, password, stored))
+            if right:
+                self._remember(self._mark(name, password, stored))
         return right
 
     def _mark(self, name: str, password: str, stored: str) -> bytes:
