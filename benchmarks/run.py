@@ -47,19 +47,31 @@ class Run:
         self.only = only
         self.results: list[Result] = []
 
+    def result(self, row: Row) -> Result:
+        """What came of a row so far."""
+        for result in self.results:
+            if result.row == row:
+                return result
+        self.results.append(Result(row))
+        return self.results[-1]
+
     def wanted(self, rows: Sequence[Row]) -> list[Row]:
         """The rows that were asked for and can be measured."""
         return [row for row in rows if self.only in row.title and is_possible(row)]
 
-    def measure(self, rows: Sequence[Row], servers: Mapping[str, Filled]) -> None:
+    def measure(
+        self, rows: Sequence[Row], servers: Mapping[str, Filled], repetitions: int = 0
+    ) -> None:
         """Take each row's numbers, from each server in turn, and again."""
         for row in self.wanted(rows):
-            result = Result(row, {name: [] for name in servers})
-            self.results.append(result)
-            for _ in range(self.repetitions):
+            result = self.result(row)
+            for name in servers:
+                result.values.setdefault(name, [])
+            for _ in range(repetitions or self.repetitions):
                 for name, filled in servers.items():
                     result.values[name].append(row.measure(filled, self.effort))
-            print(table([result]).splitlines()[-1], flush=True)
+            if len(result.values[OURS]) == self.repetitions:
+                print(table([result]).splitlines()[-1], flush=True)
 
 
 @contextlib.contextmanager
@@ -84,14 +96,15 @@ def run_all(run: Run, servers: Sequence[Contender], memory: Path, disk: Path) ->
     def empty(filled: Filled) -> Filled:
         return filled
 
-    if run.wanted(OWN):
-        for row in run.wanted(OWN):
-            with side_by_side(own, memory / row.title.replace(" ", "-"), empty) as started:
-                run.measure([row], started)
+    for row in run.wanted(OWN):
+        # Memory that was taken once is kept: each number is of a server just started.
+        for turn in range(run.repetitions):
+            with side_by_side(own, memory / f"{OWN.index(row)}-{turn}", empty) as started:
+                run.measure([row], started, 1)
     if run.wanted(MEMORY):
         with side_by_side(servers, memory / "memory", empty) as started:
             run.measure(MEMORY, started)
-    if run.wanted((*READING, *WRITING)):
+    if run.wanted((*READING, *WRITING, *SIGNED_IN)):
         with side_by_side(servers, disk / "disk", full) as started:
             run.measure(READING, started)
             run.measure(WRITING, started)

@@ -45,7 +45,12 @@ ANONYMOUS = Principal()
 
 
 class Finder(Protocol):
-    """Who knows the principals of bearer tokens given out before."""
+    """Who knows the principals of bearer tokens given out before, all of one ``kind``."""
+
+    @property
+    def kind(self) -> str:
+        """The ``kind`` of all principals from here."""
+        ...
 
     def find(self, name: str) -> Principal | None:
         """The principal of this name as it is now; changes nothing and takes no time."""

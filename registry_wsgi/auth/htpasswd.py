@@ -77,6 +77,8 @@ class HtpasswdBackend:
     A broken new file is reported, once, and the last good one stays in force.
     """
 
+    kind = "user"
+
     def __init__(self, path: Path, accounts: Accounts, checker: PasswordChecker) -> None:
         self._path = path
         self._accounts = accounts

@@ -35,6 +35,8 @@ def hash_of(secret: str) -> bytes:
 class MachineTokens:
     """``Authenticator`` over ``registry-wsgi token``."""
 
+    kind = "token"
+
     def __init__(self, accounts: Accounts, now: Callable[[], datetime]) -> None:
         self._accounts = accounts
         self._now = now

@@ -10,6 +10,8 @@ from registry_wsgi.storage.accounts import Accounts
 class ProxyBackend:
     """Believes the header of peers that ``trusts`` accepts, and of nobody else."""
 
+    kind = "proxy"
+
     def __init__(self, header: str, trusts: Callable[[Environ], bool], accounts: Accounts) -> None:
         self._variable = "HTTP_" + header.upper().replace("-", "_")
         self._trusts = trusts

@@ -70,7 +70,7 @@ class SignIn:
         if self.proxy is not None:
             finders.append(self.proxy)
         for finder in finders:
-            found = finder.find(claimed.name)
-            if found and (found.kind, found.fingerprint) == (claimed.kind, claimed.fingerprint):
+            found = finder.find(claimed.name) if finder.kind == claimed.kind else None
+            if found and found.fingerprint == claimed.fingerprint:
                 return found
         return None

@@ -11,6 +11,8 @@ from registry_wsgi.storage.accounts import Account, Accounts
 class UsersBackend:
     """``Authenticator`` over ``registry-wsgi user``."""
 
+    kind = "user"
+
     def __init__(self, accounts: Accounts, checker: PasswordChecker) -> None:
         self._accounts = accounts
         self._checker = checker

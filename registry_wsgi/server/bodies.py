@@ -11,7 +11,7 @@ from gunicorn.http.errors import ParseException
 
 from registry_wsgi.errors import BodyCut
 from registry_wsgi.server import connection
-from registry_wsgi.server.lanes import Lane, Lanes
+from registry_wsgi.server.lanes import Lanes, is_small
 
 BODY_ERRORS: Final[tuple[type[Exception], ...]] = (OSError, ParseException)
 """A connection that broke, and framing that is none."""
@@ -23,6 +23,9 @@ DISCARD_SECONDS: Final = 2.0
 """How long a refused body may be silent."""
 
 Environ = dict[str, Any]
+
+Place = Callable[[], AbstractContextManager[None]]
+"""What a body is received in."""
 
 
 class Readable(Protocol):
@@ -58,12 +61,12 @@ NO_BODY: Final = NoBody()
 class Reception:
     """One body's reception: it waits for a place, and is cut when silent or too slow."""
 
-    def __init__(self, body: Readable, source: Any, lane: Lane, seconds: float) -> None:
+    def __init__(self, body: Readable, source: Any, place: Place, seconds: float) -> None:
         self.length = body.length
         self.received = 0
         self._body = body
         self._source = source
-        self._place: Callable[[], AbstractContextManager[None]] = lane.entered
+        self._place = place
         self._seconds = seconds
 
     def discarding(self) -> None:
@@ -108,12 +111,16 @@ class BodyReader:
             return NO_BODY
         body = self._fallback(environ)
         source = environ.get("gunicorn.socket")
-        lane = self.lanes.of(body.length)
+        place: Place = self.lanes.of(body.length).entered
+        if is_small(body.length) and connection.has_arrived(
+            environ.get("wsgi.input"), source, body.length
+        ):
+            place = nullcontext
         found = connection.find(environ, body.length) if self._fast else None
         if found is not None:
             body = connection.ConnectionBody(found, body.length)
             source = _Plain(found.socket)
-        return Reception(body, source, lane, self._seconds)
+        return Reception(body, source, place, self._seconds)
 
 
 def has_body(environ: Environ) -> bool:

@@ -95,6 +95,21 @@ def find(environ: dict[str, Any], length: int | None) -> Connection | None:
     return Connection(body, unreader) if plain else None
 
 
+def has_arrived(body: Any, source: Any, length: int) -> bool:
+    """Whether all ``length`` bytes of an untouched body are here: to read them is not to wait."""
+    reader: Any = getattr(body, "reader", None)
+    if type(reader) is not LengthReader or type(source) is not socket.socket:
+        return False
+    unreader: Any = reader.unreader
+    if type(unreader) is not SocketUnreader or unreader.sock is not source:
+        return False
+    left = length - len(unreader.buf.getbuffer())
+    try:
+        return left <= 0 or len(source.recv(left, socket.MSG_PEEK | socket.MSG_DONTWAIT)) >= left
+    except OSError:
+        return False
+
+
 def _untouched(reader: Any) -> bool:
     parser = reader.parser
     return (

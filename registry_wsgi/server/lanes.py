@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeGuard
 
 from registry_wsgi.errors import UNAVAILABLE, RegistryError
 
@@ -93,7 +93,12 @@ class Lanes:
 
     def of(self, length: int | None) -> Lane:
         """The lane of a body that announces this length, ``None`` for a chunked one."""
-        return self.small if length is not None and length <= SMALL else self.uploads
+        return self.small if is_small(length) else self.uploads
+
+
+def is_small(length: int | None) -> TypeGuard[int]:
+    """Whether a body that announces this length is small; a chunked one may be anything."""
+    return length is not None and length <= SMALL
 
 
 def _nothing() -> None:

@@ -18,8 +18,9 @@ from typing import Any, Final
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from registry_wsgi.server.connection import has_arrived
 from registry_wsgi.server.known import is_known
-from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes
+from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes, is_small
 
 _PARKED: Final = object()
 
@@ -76,7 +77,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Serve the request, in a thread of the pool, or say that it has to wait."""
-        lane = _lane_of(req, self._lanes)
+        lane = _lane_of(req, conn.sock, self._lanes)
         if lane is None:
             return super().handle_request(req, conn)
         until = conn.__dict__.pop("waits_until", None) or time.monotonic() + WAIT_SECONDS
@@ -126,13 +127,14 @@ def _waits_until(conn: Any) -> float:
     return until
 
 
-def _lane_of(request: Any, lanes: Lanes | None) -> Lane | None:
-    """The lane that the request's body takes, ``None`` for one without a body."""
+def _lane_of(request: Any, source: Any, lanes: Lanes | None) -> Lane | None:
+    """The lane that the request's body takes, ``None`` for one without a body, or all here."""
     reader: Any = getattr(request.body, "reader", None)
     if lanes is None:
         return None
     if type(reader) is ChunkedReader:
         return lanes.of(None)
-    if type(reader) is LengthReader and reader.length:
-        return lanes.of(reader.length)
-    return None
+    if type(reader) is not LengthReader or not reader.length:
+        return None
+    here = is_small(reader.length) and has_arrived(request.body, source, reader.length)
+    return None if here else lanes.of(reader.length)

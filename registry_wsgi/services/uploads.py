@@ -80,8 +80,12 @@ class UploadService:
         upload = Upload(
             str(uuid.uuid4()), repository, algorithm, 0, None, self.clock.boot_id(), started
         )
-        with self.store.create(upload.uuid), self._ending_on_failure(upload.uuid):
+        with self._ending_on_failure(upload.uuid):
+            # The row first: a file without one is a stray, and gc would be its writer for a moment,
+            # in which the client that was just told of the session would find it busy.
             self.index.uploads.open(upload)
+            with self.store.create(upload.uuid):
+                pass
         return Progress(upload, 0)
 
     def status(self, repository: Name, identifier: str) -> Progress:

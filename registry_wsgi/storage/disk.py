@@ -173,7 +173,7 @@ class DiskStore:
     def create(self, uuid: str) -> Iterator[DiskUpload]:
         """Make a session's staging file and be its writer; raises StorageFault.
 
-        Held while its row is made, so that no sweep takes the file for a stray one.
+        No sweep takes the file for a stray one before it is a blob, or has a row.
         """
         path = self._uploads / uuid
         self._reserve.ensure()

@@ -11,6 +11,7 @@ from support.acts import (
     collection,
     push_again,
     push_in_one_request,
+    push_of_manifests,
     push_of_what_is_doomed,
     upload_in_one_patch,
     upload_in_pieces,
@@ -23,9 +24,9 @@ from support.crashing import Recorder
 from support.faulty import FaultyOps
 from support.opened import Opened, opened
 from support.plays import LAYER, Play, Promises, SessionPromise
-from support.storage import APP, FakeClock
+from support.storage import APP, FakeClock, refused
 
-from registry_wsgi.errors import RegistryError, StorageFault
+from registry_wsgi.errors import UPLOAD_UNKNOWN, RegistryError, StorageFault
 from registry_wsgi.storage.sqlite.database import Database
 
 ACTS = (
@@ -39,8 +40,8 @@ ACTS = (
     collection,
     push_of_what_is_doomed,
 )
-ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE)
-FULL = {errno.ENOSPC, errno.EDQUOT}
+ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS)
+OTHER_ERRORS = (errno.EDQUOT, errno.EMFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
 
 
 def title(act: Callable[[Play], None]) -> str:
@@ -119,19 +120,53 @@ def fail_everywhere(act: Callable[[Play], None], folder: Path, number: int) -> I
             yield [f"{fails_at}: {fault}" for fault in broken(found, promises)]
 
 
+def fail_with(
+    errors: tuple[int, ...], act: Callable[[Play], None], folder: Path, counts: Counts
+) -> list[str]:
+    """Let each operation fail with each error; what is lost or wrong then."""
+    outcomes = [
+        outcome
+        for number in errors
+        for outcome in fail_everywhere(act, folder / errno.errorcode[number], number)
+    ]
+    lost = [fault for outcome in outcomes for fault in outcome]
+    counts(f"file faults, {title(act)}", injected=len(outcomes), lost=len(lost))
+    assert len(outcomes) >= 2 * len(errors)
+    return lost
+
+
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("act", ACTS, ids=title)
 def test_one_failed_operation_breaks_no_promise(
     act: Callable[[Play], None], folder: Path, counts: Counts
 ) -> None:
     """Whichever operation fails, and how: an error that the API has, and all that was acknowledged."""
-    outcomes = [
-        outcome
-        for number in ERRORS
-        for outcome in fail_everywhere(act, folder / errno.errorcode[number], number)
-    ]
-    lost = [fault for outcome in outcomes for fault in outcome]
-    counts(f"file faults, {title(act)}", injected=len(outcomes), lost=len(lost))
+    assert fail_with(ERRORS, act, folder, counts) == []
 
-    assert lost == []
-    assert len(outcomes) >= 2 * len(ERRORS)
+
+@pytest.mark.torture
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("act", [*ACTS, push_of_manifests], ids=title)
+def test_no_other_error_breaks_a_promise_either(
+    act: Callable[[Play], None], folder: Path, counts: Counts
+) -> None:
+    """The same with errors that come seldom, and with whole images."""
+    assert fail_with(OTHER_ERRORS, act, folder, counts) == []
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("operation", ["write", "sync"])
+def test_a_session_whose_bytes_failed_cannot_go_on(folder: Path, operation: str) -> None:
+    """What a failed write or sync left is gone: a later sync might call lost pages synced."""
+    ops = FaultyOps()
+    with opened(folder / "data", ops) as registry:
+        uuid = registry.uploads.start(APP).upload.uuid
+        registry.send(APP, uuid, 0, LAYER[:100])
+        ops.arm(["open", "write", "sync"].index(operation), errno.EIO)
+        with pytest.raises(StorageFault):
+            registry.send(APP, uuid, 100, LAYER[100:])
+
+        assert ops.failed == operation
+        with refused(UPLOAD_UNKNOWN):
+            registry.uploads.status(APP, uuid)
+        assert list(registry.storage.store.uploads()) == []

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.commands import registry_wsgi as run
 from support.images import noise, sha256
 from support.opened import opened
-from support.operating import check, command
+from support.operating import command
 from support.pushes import artifact, push_blob, push_image, push_manifest, put_manifest
 from support.server import RunningServer, throwaway_directory
 from support.wire import Wire, request
@@ -16,6 +17,7 @@ CONTENT = noise(300_000, "what was acknowledged")
 DIGEST = sha256(CONTENT)
 BLOB = f"/v2/test/app/blobs/{DIGEST}"
 SETTINGS = "[server]\nworkers = 1\n"
+SOUND = "sound: 0 problems, 0 notes\n"
 
 
 @pytest.fixture
@@ -34,6 +36,11 @@ def file_of(server: RunningServer) -> Path:
     path = server.data / "blobs" / "sha256" / DIGEST[7:9] / DIGEST[7:]
     path.chmod(0o600)
     return path
+
+
+def check(server: RunningServer) -> str:
+    """Run ``fsck --deep``, which has to find no problem; what it printed."""
+    return run("fsck", "--deep", data=server.data).out
 
 
 # --- A blob's file --------------------------------------------------------------------------------
@@ -114,29 +121,29 @@ def test_fsck_finds_and_repairs_a_damaged_blob(
 ) -> None:
     """Beside the running registry: found, set aside, unknown from then on, and healed by the next push."""
     damage(file_of(server))
-    found = command(server.data, "fsck", "--deep", expect=1).stdout
+    found = run("fsck", "--deep", expect=1, data=server.data).out
 
     assert f"PROBLEM: {DIGEST}: {DAMAGES[damage]}" in found
     assert "run fsck --repair, then push an image that has it" in found
-    command(server.data, "fsck", "--deep", "--repair", expect=1)
+    run("fsck", "--deep", "--repair", expect=1, data=server.data)
     server.http.head(BLOB, 404)
     server.http.get(BLOB, 404)
     quarantined = list((server.data / "quarantine").glob("*"))
     assert [path.name for path in quarantined] == (
         [] if damage is lose else [f"sha256-{DIGEST[7:]}"]
     )
-    assert "needs the blob" in command(server.data, "fsck", expect=1).stdout
+    assert "needs the blob" in run("fsck", expect=1, data=server.data).out
     push_image(server.http, "test/app", "first", content=CONTENT)
     assert server.http.get(BLOB).body == CONTENT
-    assert check(server.data) == "sound: 0 problems, 0 notes\n"
+    assert check(server) == SOUND
 
 
 def test_a_flipped_bit_is_only_found_by_reading(server: RunningServer) -> None:
     """Without ``--deep`` fsck looks at sizes alone."""
     flip(file_of(server))
 
-    assert command(server.data, "fsck").stdout == "sound: 0 problems, 0 notes\n"
-    command(server.data, "fsck", "--deep", expect=1)
+    assert run("fsck", data=server.data).out == SOUND
+    run("fsck", "--deep", expect=1, data=server.data)
 
 
 def test_a_push_alone_repairs_a_blob(server: RunningServer) -> None:
@@ -145,7 +152,7 @@ def test_a_push_alone_repairs_a_blob(server: RunningServer) -> None:
     push_blob(server.http, "test/app", CONTENT)
 
     assert server.http.get(BLOB).body == CONTENT
-    check(server.data)
+    check(server)
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(server: RunningServer) -> None:
@@ -154,7 +161,7 @@ def test_a_file_that_cannot_be_read_is_a_problem(server: RunningServer) -> None:
     path.unlink()
     path.mkdir()
 
-    assert DIGEST in command(server.data, "fsck", "--deep", expect=1).stdout
+    assert DIGEST in run("fsck", "--deep", expect=1, data=server.data).out
 
 
 def test_strays_and_sessions_are_notes(server: RunningServer) -> None:
@@ -164,14 +171,14 @@ def test_strays_and_sessions_are_notes(server: RunningServer) -> None:
     (server.data / "uploads" / "stray").write_bytes(b"stray")
     location = server.http.post("/v2/test/app/blobs/uploads/").location
     server.http.patch(location, b"bytes")
-    notes = command(server.data, "fsck", "--deep").stdout.splitlines()
+    notes = run("fsck", "--deep", data=server.data).out.splitlines()
 
     assert notes[-1] == "sound: 0 problems, 3 notes"
     assert f"note: {stray}: stray file; the next gc removes it" in notes
     assert any("open session of test/app, 5 bytes synced" in note for note in notes)
-    repaired = command(server.data, "fsck", "--repair").stdout
+    repaired = run("fsck", "--repair", data=server.data).out
     assert repaired.count("[removed]") == 2
-    assert command(server.data, "fsck").stdout.endswith("0 problems, 1 notes\n")
+    assert run("fsck", data=server.data).out.endswith("0 problems, 1 notes\n")
     server.http.get(location, 204)
 
 
@@ -186,14 +193,14 @@ def test_why_tells_everything_that_keeps_a_blob(server: RunningServer) -> None:
     }
     push_blob(http, "test/app", b"{}")
     signature = push_manifest(http, "test/app", artifact(subject=descriptor))
-    blob = command(server.data, "why", DIGEST).stdout
-    manifest = command(server.data, "why", sha256(image.body)).stdout
+    blob = run("why", DIGEST, data=server.data).out
+    manifest = run("why", sha256(image.body), data=server.data).out
 
     assert f"test/app: layer {sha256(image.body)}" in blob
     assert "test/app: seen 0 s of uptime ago" in blob
     assert "test/app: tag first" in manifest
     assert f"test/app: subject {signature.digest}" in manifest
-    command(server.data, "why", sha256(b"unknown"), expect=1)
+    run("why", sha256(b"unknown"), expect=1, data=server.data)
 
 
 # --- The index ------------------------------------------------------------------------------------
@@ -251,8 +258,8 @@ def test_a_damaged_index_is_a_refusal_to_start(
 
     assert REFUSALS[damage] in ended.stderr
     assert "Traceback" not in ended.stderr
-    command(server.data, "fsck", expect=2)
-    command(server.data, "gc", "--grace", "0", expect=2)
+    run("fsck", expect=2, data=server.data)
+    run("gc", "--grace", "0", expect=2, data=server.data)
     after = {path: path.read_bytes() for path in server.data.glob("registry.sqlite3*")}
     assert after == before
     assert file_of(server).read_bytes() == CONTENT
@@ -267,9 +274,9 @@ def test_a_damaged_part_of_the_index_is_served_to_nobody(server: RunningServer) 
     content = bytearray((server.data / INDEX).read_bytes())
     content[4096:] = noise(len(content) - 4096, "garbage")
     (server.data / INDEX).write_bytes(content)
-    ended = command(server.data, "fsck", expect=2)
+    ended = run("fsck", expect=2, data=server.data)
 
-    assert "restore a backup" in ended.stdout + ended.stderr
+    assert "restore a backup" in ended.out + ended.err
 
 
 def test_a_lost_log_is_a_refusal_to_start(server: RunningServer) -> None:
@@ -284,7 +291,7 @@ def test_a_lost_log_is_a_refusal_to_start(server: RunningServer) -> None:
     log.write_bytes(content)
     server.start()
     assert server.http.get(BLOB).body == CONTENT
-    check(server.data)
+    check(server)
 
 
 def test_a_log_that_is_cut_short_has_the_commits_before(server: RunningServer) -> None:
@@ -297,7 +304,7 @@ def test_a_log_that_is_cut_short_has_the_commits_before(server: RunningServer) -
     server.start()
 
     assert server.http.get("/v2/test/app/tags/list").json()["tags"] == ["first", "last"]
-    check(server.data)
+    check(server)
 
 
 def artifact_of(server: RunningServer) -> bytes:

@@ -18,6 +18,7 @@ from registry_wsgi.errors import (
 )
 from registry_wsgi.names import Digest, Name, Tag
 from registry_wsgi.storage.base import Actor
+from registry_wsgi.storage.fsops import PRIVATE, FileOps
 
 pytestmark = pytest.mark.usefixtures("small")
 
@@ -380,6 +381,45 @@ def test_a_deleted_image_is_not_collected_by_the_gc_under_way(race: Race) -> Non
     race.clock.milliseconds += DAY
     race.collector.collect(grace=GRACE)
     assert race.other.read(APP, DIGEST) is None
+
+
+class SweptOps(FileOps):
+    """Has a gc of somebody else go by after a file was made, and before it is locked."""
+
+    def __init__(self, sweep: Callable[[], object]) -> None:
+        super().__init__(syncing=False)
+        self.sweeps = [sweep]
+
+    def create(self, path: Path, mode: int = PRIVATE) -> int:
+        """Make a file, and the first time look away for a moment."""
+        descriptor = super().create(path, mode)
+        if path.parent.name == "uploads" and self.sweeps:
+            self.sweeps.pop()()
+        return descriptor
+
+
+def test_a_session_that_is_being_made_is_not_lost_to_a_sweep(race: Race, folder: Path) -> None:
+    """A POST succeeds although gc took its file for a stray one before it was locked."""
+    ops = SweptOps(lambda: race.collector.collect(grace=GRACE))
+    with opened(folder / "data", ops, race.clock) as registry:
+        uuid = registry.uploads.start(APP).upload.uuid
+        registry.send(APP, uuid, 0, LAYER)
+        registry.finish(APP, uuid, len(LAYER), LAYER)
+
+    assert ops.sweeps == []
+    assert race.other.read(APP, DIGEST) == LAYER
+
+
+def test_a_session_has_a_row_before_it_has_a_file(race: Race, folder: Path) -> None:
+    """So gc never takes it for a stray one, and is never its writer when its client comes back."""
+    seen: list[bool] = []
+    collection = race.collector.storage.index.collection
+    store = race.collector.storage.store
+    ops = SweptOps(lambda: seen.extend(collection.has_upload(uuid) for uuid in store.uploads()))
+    with opened(folder / "data", ops, race.clock) as registry:
+        registry.uploads.start(APP)
+
+    assert seen == [True]
 
 
 def delete(found: Opened, digest: Digest) -> None:

@@ -170,6 +170,30 @@ def test_another_gunicorn_is_left_alone(peers: Peers, monkeypatch: pytest.Monkey
     assert connection.find(environ, 5) is None
 
 
+@pytest.mark.parametrize(("size", "arrived"), [(0, False), (4, False), (5, True), (8000, True)])
+def test_a_body_has_arrived_when_its_last_byte_is_here(
+    peers: Peers, size: int, arrived: bool
+) -> None:
+    """Read ahead by gunicorn or waiting in the socket: both count, and neither is consumed."""
+    whole = b"x" * 5 + NEXT * 300
+    environ = peers.request(SIZED + whole[:2]) if size else peers.request(SIZED)
+    peers.client.sendall(whole[2:size])
+    found = connection.has_arrived(environ["wsgi.input"], peers.server, 5)
+
+    assert found == arrived
+    if arrived:
+        assert environ["wsgi.input"].read() == b"xxxxx"
+
+
+def test_what_is_not_as_known_has_not_arrived(peers: Peers) -> None:
+    """A chunked body, another socket: nobody can tell."""
+    environ = peers.request(CHUNKED + BODIES[CHUNKED])
+
+    assert not connection.has_arrived(environ["wsgi.input"], peers.server, 5)
+    assert not connection.has_arrived(environ["wsgi.input"], None, 5)
+    assert not connection.has_arrived(None, peers.server, 5)
+
+
 def test_another_length_than_gunicorns_is_not_believed(peers: Peers) -> None:
     """Where the application and gunicorn disagree on the length, gunicorn reads."""
     environ = peers.request(SIZED)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.programs import missing, require
 from support.server import RunningServer, throwaway_directory
+from support.waiting import wait_until
 
 STOP_SECONDS = 20
 
@@ -44,18 +45,18 @@ class Injection:
 
 
 @contextlib.contextmanager
-def injected(server: RunningServer, fault: Fault) -> Iterator[Injection]:
-    """Let calls of the workers of a registry fail until the end of the block."""
+def injected(server: RunningServer, fault: Fault, workers: int = 2) -> Iterator[Injection]:
+    """Let calls of the workers of a registry, of which it has so many, fail in the block."""
     strace = require("strace", "strace")
-    workers = children_of(server)
+    wait_until(lambda: len(children_of(server)) == workers, f"there are {workers} workers")
     injection = Injection()
     with throwaway_directory() as folder:
         output = folder / "trace"
-        pids = [word for worker in workers for word in ("-p", str(worker))]
+        pids = [word for worker in children_of(server) for word in ("-p", str(worker))]
         command = [strace, "-f", "-o", str(output), *fault.options, *pids]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
-            _wait_until_attached(process, len(workers))
+            _wait_until_attached(process, workers)
             yield injection
         finally:
             process.terminate()

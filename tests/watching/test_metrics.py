@@ -9,6 +9,7 @@ import pytest
 import yaml
 from support.pushes import push_image
 from support.server import CHECKOUT, RunningServer, ServerFactory
+from support.waiting import wait_until
 
 from registry_wsgi.watching.metrics import GAUGES, TOTALS
 
@@ -24,15 +25,27 @@ def scrape(server: RunningServer) -> dict[str, float]:
     return {name: float(value) for name, _, value in pairs}
 
 
+def scrape_until(server: RunningServer, name: str, least: float) -> dict[str, float]:
+    """The samples once one of them has come so far: a request is counted after its answer is sent."""
+    samples: list[dict[str, float]] = []
+
+    def has_come() -> bool:
+        samples.append(scrape(server))
+        return samples[-1].get(name, 0) >= least
+
+    wait_until(has_come, f"{name} is {least}")
+    return samples[-1]
+
+
 def test_requests_of_all_workers_are_counted_together(fresh_registry: ServerFactory) -> None:
     """Whichever of several processes answers, every request is in the sum."""
     server = fresh_registry("--workers", "3")
     for _ in range(40):
         server.http.get("/v2/")
-    samples = scrape(server)
+    requests = 'registry_requests_total{method="GET",route="/v2/",status="200"}'
+    samples = scrape_until(server, requests, 40)
 
-    labels = '{method="GET",route="/v2/",status="200"}'
-    assert samples[f"registry_requests_total{labels}"] == 40
+    assert samples[requests] == 40
     assert samples['registry_request_seconds_count{method="GET",route="/v2/"}'] == 40
 
 
@@ -42,12 +55,14 @@ def test_bytes_in_and_out_are_counted(fresh_registry: ServerFactory) -> None:
     content = b"x" * 100_000
     push_image(server.http, "team/app", "1", content=content)
     digest = server.http.get("/v2/team/app/manifests/1").json()["layers"][0]["digest"]
-    before = scrape(server)
+    before = scrape_until(server, "registry_received_bytes_total", len(content))
+    sent = before["registry_sent_bytes_total"]
     server.http.get(f"/v2/team/app/blobs/{digest}")
+    scrape_until(server, "registry_sent_bytes_total", sent + len(content))
     after = scrape(server)
 
-    assert before["registry_received_bytes_total"] >= len(content)
-    assert after["registry_sent_bytes_total"] - before["registry_sent_bytes_total"] >= len(content)
+    assert len(content) <= before["registry_received_bytes_total"] < 2 * len(content)
+    assert len(content) <= after["registry_sent_bytes_total"] - sent < 2 * len(content)
 
 
 def test_open_uploads_gc_and_disk_are_asked_for(fresh_registry: ServerFactory) -> None:

@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -63,15 +63,18 @@ _SETTINGS: Final = (
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the index with every setting made and read back; raises StorageFault."""
-    try:
-        connection = _connection(path, "mode=rw")
-        for name, value, expected in _SETTINGS:
-            connection.execute(f"PRAGMA {name} = {value}")
-            row = connection.execute(f"PRAGMA {name}").fetchone()
-            if row is not None and row[0] != expected:
-                raise StorageFault(f"SQLite refused {name} = {value}: {row[0]}", str(path))
-    except sqlite3.Error as error:
-        raise StorageFault("the index cannot be opened", str(path), error) from error
+    with ExitStack() as stack:
+        try:
+            connection = _connection(path, "mode=rw")
+            stack.callback(connection.close)
+            for name, value, expected in _SETTINGS:
+                connection.execute(f"PRAGMA {name} = {value}")
+                row = connection.execute(f"PRAGMA {name}").fetchone()
+                if row is not None and row[0] != expected:
+                    raise StorageFault(f"SQLite refused {name} = {value}: {row[0]}", str(path))
+        except sqlite3.Error as error:
+            raise StorageFault("the index cannot be opened", str(path), error) from error
+        stack.pop_all()
     return connection
 
 
