@@ -161,7 +161,7 @@ def build_app(config: Config, storage: Storage, read_body: Callable[[Environ], R
         blobs=BlobService(index, store, clock, leasing=leasing),
         uploads=UploadService(index, store, clock, config.limits.blob_size),
         manifests=ManifestService(
-            index, config.manifests.sparse_indexes, leasing, config.notifications.pulls
+            index, clock, config.manifests.sparse_indexes, leasing, config.notifications.pulls
         ),
         listings=ListingService(index),
         health=HealthService(index, store, storage.latch.is_set, writing),

@@ -60,7 +60,7 @@ def build_export(storage: Storage, target: Path) -> ExportService:
 def build_import(config: Config, storage: Storage, source: Path) -> ImportService:
     """An import of what is at ``source``, by the rules that pushes keep."""
     uploads = UploadService(storage.index, storage.store, storage.clock, config.limits.blob_size)
-    manifests = ManifestService(storage.index, config.manifests.sparse_indexes)
+    manifests = ManifestService(storage.index, storage.clock, config.manifests.sparse_indexes)
     return ImportService(storage.index, uploads, manifests, layout_files.reader(source))
 
 

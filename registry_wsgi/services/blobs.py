@@ -19,6 +19,11 @@ LEASE_INTERVAL: Final = 500
 """Milliseconds for which a lease is not written again; gc adds them to any grace above 0."""
 
 
+def is_stale(seen_age: int | None, clock: Clock) -> bool:
+    """Whether a lease of this age has to be written again."""
+    return seen_age is None or clock.age() - seen_age >= LEASE_INTERVAL
+
+
 def leased(lease: Callable[[], bool]) -> bool:
     """What ``lease`` says; a full or failing disk keeps no client from pulling.
 
@@ -46,7 +51,7 @@ class BlobService:
         Raises RegistryError (BLOB_UNKNOWN).
         """
         blob = self.find(repository, digest)
-        stale = self.leasing() and self.clock.age() - blob.seen_age >= LEASE_INTERVAL
+        stale = self.leasing() and is_stale(blob.seen_age, self.clock)
         # gc may have doomed it since: then it is not there, and the client uploads it.
         if stale and not leased(partial(self.index.blobs.lease, repository, digest)):
             raise RegistryError(BLOB_UNKNOWN, digest)

@@ -8,8 +8,15 @@ from functools import partial
 from registry_wsgi.errors import DIGEST_INVALID, MANIFEST_UNKNOWN, RegistryError, StorageFault
 from registry_wsgi.names import Digest, Name, Reference, Tag
 from registry_wsgi.oci import Manifest, parse_manifest
-from registry_wsgi.services.blobs import leased
-from registry_wsgi.storage.base import Actor, Expectation, Index, ManifestPush, StoredManifest
+from registry_wsgi.services.blobs import is_stale, leased
+from registry_wsgi.storage.base import (
+    Actor,
+    Clock,
+    Expectation,
+    Index,
+    ManifestPush,
+    StoredManifest,
+)
 
 __all__ = ["Actor", "Expectation", "ManifestService", "Put", "StoredManifest"]
 
@@ -35,6 +42,7 @@ class ManifestService:
     """Manifests and tags. ``sparse`` accepts an index whose children are not all here."""
 
     index: Index
+    clock: Clock
     sparse: bool = False
     leasing: Callable[[], bool] = lambda: True
     noting_pulls: bool = False
@@ -58,8 +66,9 @@ class ManifestService:
     def stat(self, repository: Name, reference: Reference) -> StoredManifest:
         """The manifest, leased: a client that is told it exists may leave it out of a push."""
         manifest = self.find(repository, reference)
-        lease = partial(self.index.manifests.lease, repository, manifest.digest)
-        if self.leasing() and not leased(lease):
+        index, digest = self.index.manifests, manifest.digest
+        stale = self.leasing() and is_stale(index.seen_age(repository, digest), self.clock)
+        if stale and not leased(partial(index.lease, repository, digest)):
             raise RegistryError(MANIFEST_UNKNOWN, reference)
         return manifest
 

@@ -170,6 +170,10 @@ class ManifestIndex(Protocol):
         """As ``BlobIndex.lease``."""
         ...
 
+    def seen_age(self, repository: Name, digest: Digest) -> int | None:
+        """When the manifest was last leased, ``None`` if it never was or is not here."""
+        ...
+
     def note_pull(self, repository: Name, tag: Tag | None, digest: Digest, actor: Actor) -> None:
         """Record a pull for those who want to hear of it; a power cut may undo it."""
         ...

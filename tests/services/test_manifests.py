@@ -1,7 +1,17 @@
 """Manifests: which digest and which tags a PUT comes to, and what is told is leased."""
 
 import pytest
-from support.storage import APP, CONTENT, OTHER, image, index_of, put_blob, put_image, refused
+from support.storage import (
+    APP,
+    CONTENT,
+    OTHER,
+    FakeClock,
+    image,
+    index_of,
+    put_blob,
+    put_image,
+    refused,
+)
 
 from registry_wsgi.errors import (
     DIGEST_INVALID,
@@ -12,6 +22,7 @@ from registry_wsgi.errors import (
 )
 from registry_wsgi.names import Digest, Reference, Tag
 from registry_wsgi.oci import OCI_INDEX, OCI_MANIFEST
+from registry_wsgi.services.blobs import LEASE_INTERVAL
 from registry_wsgi.services.manifests import Actor, ManifestService, Put
 from registry_wsgi.storage.base import Index
 
@@ -22,11 +33,11 @@ SOMEBODY = Actor("somebody", "192.0.2.1")
 
 
 @pytest.fixture
-def manifests(index: Index) -> ManifestService:
+def manifests(index: Index, clock: FakeClock) -> ManifestService:
     """A service, in a repository that has what ``BODY`` needs."""
     put_blob(index)
     put_blob(index, content=b"{}")
-    return ManifestService(index)
+    return ManifestService(index, clock)
 
 
 def put_of(
@@ -100,10 +111,12 @@ def test_an_invalid_manifest_is_refused(manifests: ManifestService, index: Index
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_an_index_may_be_sparse_where_that_is_allowed(index: Index, sparse: bool) -> None:
+def test_an_index_may_be_sparse_where_that_is_allowed(
+    index: Index, clock: FakeClock, sparse: bool
+) -> None:
     """A setting decides whether all children have to be there."""
     body = index_of(put_image(index), b"missing")
-    manifests = ManifestService(index, sparse)
+    manifests = ManifestService(index, clock, sparse)
     put = put_of(LATEST, body=body, content_type=OCI_INDEX)
     if sparse:
         manifests.put(put)
@@ -137,20 +150,37 @@ def test_a_manifest_is_told_and_pulled(manifests: ManifestService, reference: Re
     assert manifests.pull(APP, reference, SOMEBODY) == expected
 
 
+@pytest.mark.parametrize(
+    ("later", "leased"),
+    [(0, False), (LEASE_INTERVAL - 1, False), (LEASE_INTERVAL, True), (10 * LEASE_INTERVAL, True)],
+)
+def test_a_lease_is_written_when_the_last_is_old(
+    manifests: ManifestService, index: Index, clock: FakeClock, later: int, leased: bool
+) -> None:
+    """Clients that ask many times a second do not make the index write as often."""
+    manifests.put(put_of(LATEST))
+    before = clock.age()
+    clock.milliseconds += later
+    manifests.stat(APP, LATEST)
+
+    assert index.manifests.seen_age(APP, DIGEST) == (clock.age() if leased else before)
+
+
 def test_a_manifest_that_cannot_be_leased_is_unknown(
-    manifests: ManifestService, index: Index, monkeypatch: pytest.MonkeyPatch
+    manifests: ManifestService, index: Index, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that went away between looking and leasing is not there: the client pushes it."""
     manifests.put(put_of(LATEST))
+    clock.milliseconds += LEASE_INTERVAL
     monkeypatch.setattr(index.manifests, "lease", lambda *_: False)
     with refused(MANIFEST_UNKNOWN):
         manifests.stat(APP, LATEST)
 
-    assert ManifestService(index, leasing=lambda: False).stat(APP, LATEST).digest == DIGEST
+    assert ManifestService(index, clock, leasing=lambda: False).stat(APP, LATEST).digest == DIGEST
 
 
 def test_a_full_disk_keeps_nobody_from_pulling(
-    manifests: ManifestService, index: Index, monkeypatch: pytest.MonkeyPatch
+    manifests: ManifestService, index: Index, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither a lease nor a note of a pull that cannot be written is the client's problem."""
 
@@ -160,7 +190,8 @@ def test_a_full_disk_keeps_nobody_from_pulling(
     manifests.put(put_of(LATEST))
     monkeypatch.setattr(index.manifests, "lease", fails)
     monkeypatch.setattr(index.manifests, "note_pull", fails)
-    noting = ManifestService(index, noting_pulls=True)
+    clock.milliseconds += LEASE_INTERVAL
+    noting = ManifestService(index, clock, noting_pulls=True)
 
     assert noting.stat(APP, LATEST).digest == DIGEST
     assert noting.pull(APP, LATEST, SOMEBODY).digest == DIGEST

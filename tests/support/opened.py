@@ -75,7 +75,7 @@ class Opened:
     @property
     def manifests(self) -> ManifestService:
         """Manifests and tags."""
-        return ManifestService(self.storage.index)
+        return ManifestService(self.storage.index, self.clock)
 
     def collector(
         self,

@@ -49,6 +49,13 @@ _LEASE: Final = """
     ON CONFLICT DO UPDATE SET seen_age = max(seen_age, ?1)
 """
 
+_SEEN: Final = """
+    SELECT l.seen_age FROM repositories AS r
+    JOIN manifests AS m ON m.repository_id = r.id AND m.digest = ?
+    JOIN manifest_leases AS l ON l.manifest_id = m.id
+    WHERE r.name = ?
+"""
+
 _INSERT: Final = """
     INSERT INTO manifests
         (repository_id, digest, media_type, artifact_type, annotations, subject, pushed_at, body)
@@ -212,6 +219,12 @@ class SqliteManifests:
             return connection.execute(_LEASE, (age, repository, digest.pack())).rowcount == 1
 
         return self._database.write(work, durable=False)
+
+    def seen_age(self, repository: Name, digest: Digest) -> int | None:
+        """One SELECT."""
+        with self._database.reading() as connection:
+            row = connection.execute(_SEEN, (digest.pack(), repository)).fetchone()
+        return int(row[0]) if row else None
 
     def note_pull(self, repository: Name, tag: Tag | None, digest: Digest, actor: Actor) -> None:
         """Record a pull."""

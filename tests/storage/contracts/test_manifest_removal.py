@@ -39,6 +39,18 @@ def test_a_manifest_that_is_there_can_be_leased(index: Index) -> None:
     assert not index.manifests.lease(APP, Digest.of(b"never pushed"))
 
 
+def test_a_lease_notes_when_a_manifest_was_seen(index: Index, clock: FakeClock) -> None:
+    """After a lease the manifest was seen at the clock's age, there and nowhere else."""
+    body = put_image(index)
+    put_blob(index, OTHER)
+    clock.milliseconds += 5000
+    index.manifests.lease(APP, Digest.of(body))
+
+    assert index.manifests.seen_age(APP, Digest.of(body)) == clock.age()
+    assert index.manifests.seen_age(OTHER, Digest.of(body)) is None
+    assert index.manifests.seen_age(APP, Digest.of(b"never pushed")) is None
+
+
 def test_a_deleted_manifest_cannot_be_leased(index: Index) -> None:
     """Whoever is refused a lease must not tell a client that the manifest is there."""
     body = put_image(index)
