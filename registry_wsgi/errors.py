@@ -151,7 +151,7 @@ CODING_UNSUPPORTED: Final = ErrorRow(
     "UNSUPPORTED", 501, "transfer codings other than chunked are unsupported", "RFC 9112 6.1"
 )
 TOO_MANY_REQUESTS: Final = ErrorRow("TOOMANYREQUESTS", 429, "too many requests", "code-14")
-INTERNAL: Final = ErrorRow("UNKNOWN", 500, "the registry failed; the request id is in its log", "")
+INTERNAL: Final = ErrorRow("UNKNOWN", 500, "the registry failed; its log tells why", "")
 UNAVAILABLE: Final = ErrorRow(
     "UNAVAILABLE", 503, "the registry cannot take this now; try again", "RFC 9110 15.6.4"
 )

@@ -39,7 +39,7 @@ def _bind(value: str) -> str | None:
 
 
 def _url(value: str) -> str | None:
-    if not value or re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", value):
+    if not value or re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+/?", value):
         return None
     return "must be http://HOST or https://HOST, without a path"
 

@@ -241,6 +241,10 @@ FILE_ERRORS = {
         '[server]\nexternal_url = "https://r.example/x"\n',
         "server.external_url = 'https://r.example/x': must be http://HOST or https://HOST",
     ),
+    "a URL with two slashes at its end": (
+        '[server]\nexternal_url = "https://r.example//"\n',
+        "must be http://HOST",
+    ),
     "a URL without scheme": ('[server]\nexternal_url = "r.example"\n', "must be http://HOST"),
     "an unknown back end": (
         '[auth]\nbackends = ["ldap"]\n',

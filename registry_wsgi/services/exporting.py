@@ -138,7 +138,7 @@ class ExportService:
             waiting += [one.listed for one in referring]
 
     def _referrers(self, name: Name, subject: Digest) -> Iterator[Listed]:
-        last = ""
+        last: Digest | None = None
         while page := self.index.listings.referrers(name, subject, None, last, PAGE):
             yield from (Listed(one.digest, one.media_type, one.size) for one in page)
             last = page[-1].digest

@@ -39,7 +39,12 @@ class ListingService:
         return Page(found[:limit], len(found) > limit)
 
     def referrers(
-        self, repository: Name, subject: Digest, artifact_type: str | None, last: str, limit: int
+        self,
+        repository: Name,
+        subject: Digest,
+        artifact_type: str | None,
+        last: Digest | None,
+        limit: int,
     ) -> Page[Referrer]:
         """Manifests that name ``subject`` as theirs; none for an unknown one."""
         found = self.index.listings.referrers(repository, subject, artifact_type, last, limit + 1)

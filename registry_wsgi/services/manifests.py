@@ -10,6 +10,7 @@ from registry_wsgi.names import Digest, Name, Reference, Tag
 from registry_wsgi.oci import Manifest, parse_manifest
 from registry_wsgi.services.blobs import is_stale, leased
 from registry_wsgi.storage.base import (
+    NO_EXPECTATION,
     Actor,
     Clock,
     Expectation,
@@ -19,8 +20,6 @@ from registry_wsgi.storage.base import (
 )
 
 __all__ = ["Actor", "Expectation", "ManifestService", "Put", "StoredManifest"]
-
-NO_EXPECTATION = Expectation()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +101,17 @@ class ManifestService:
         )
         return digest, manifest
 
-    def delete(self, repository: Name, reference: Reference, actor: Actor) -> None:
-        """Delete a tag alone, or a manifest with its tags; RegistryError (MANIFEST_UNKNOWN)."""
+    def delete(
+        self,
+        repository: Name,
+        reference: Reference,
+        actor: Actor,
+        expect: Expectation = NO_EXPECTATION,
+    ) -> None:
+        """Delete a tag alone, or a manifest with its tags; raises what ``ManifestIndex`` does."""
         if isinstance(reference, Digest):
             # > Once deleted, a `GET` to `/v2/<name>/manifests/<digest>` and any tag pointing to
             # > that digest will return a 404.
-            self.index.manifests.delete(repository, reference, actor)
+            self.index.manifests.delete(repository, reference, actor, expect)
         else:
-            self.index.manifests.delete_tag(repository, reference, actor)
+            self.index.manifests.delete_tag(repository, reference, actor, expect)

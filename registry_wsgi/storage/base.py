@@ -6,7 +6,7 @@ A second implementation of either is an added module that passes the contract te
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from registry_wsgi.names import Digest, Name, Reference, Tag
 from registry_wsgi.oci import Manifest
@@ -88,13 +88,22 @@ NOBODY = Actor()
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a conditional PUT wants a tag to point at (RFC 9110, 13.1).
+    """What a conditional PUT or DELETE wants a tag to point at (RFC 9110, 13.1).
 
     ``match`` is the digests of If-Match, ``("*",)`` for any; ``absent`` is If-None-Match: ``*``.
     """
 
     match: tuple[str, ...] | None = None
     absent: bool = False
+
+    def is_met(self, found: Digest | None) -> bool:
+        """Whether this is what it wants, ``None`` standing for nothing."""
+        if self.absent and found is not None:
+            return False
+        return self.match is None or (found is not None and not {"*", found}.isdisjoint(self.match))
+
+
+NO_EXPECTATION: Final = Expectation()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,7 @@ class ManifestPush:
     body: bytes
     tags: tuple[Tag, ...]
     actor: Actor = Actor()
-    expect: Expectation = Expectation()
+    expect: Expectation = NO_EXPECTATION
     sparse: bool = False
     may_overwrite: bool = True
 
@@ -186,12 +195,23 @@ class ManifestIndex(Protocol):
         """
         ...
 
-    def delete(self, repository: Name, digest: Digest, actor: Actor) -> None:
-        """Remove the manifest and every tag on it; raises RegistryError (MANIFEST_UNKNOWN)."""
+    def delete(
+        self,
+        repository: Name,
+        digest: Digest,
+        actor: Actor,
+        expect: Expectation = NO_EXPECTATION,
+    ) -> None:
+        """Remove the manifest and every tag on it.
+
+        Raises RegistryError (MANIFEST_UNKNOWN, PRECONDITION_FAILED).
+        """
         ...
 
-    def delete_tag(self, repository: Name, tag: Tag, actor: Actor) -> None:
-        """Remove the tag alone; raises RegistryError (MANIFEST_UNKNOWN)."""
+    def delete_tag(
+        self, repository: Name, tag: Tag, actor: Actor, expect: Expectation = NO_EXPECTATION
+    ) -> None:
+        """Remove the tag alone; raises what ``delete`` raises."""
         ...
 
     def delete_repository(self, repository: Name, actor: Actor) -> None:
@@ -211,7 +231,12 @@ class Listings(Protocol):
         ...
 
     def referrers(
-        self, repository: Name, subject: Digest, artifact_type: str | None, last: str, limit: int
+        self,
+        repository: Name,
+        subject: Digest,
+        artifact_type: str | None,
+        last: Digest | None,
+        limit: int,
     ) -> list[Referrer]:
         """Manifests whose subject is ``subject``, in the order of their digests."""
         ...

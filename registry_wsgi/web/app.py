@@ -106,7 +106,7 @@ class App:
         except NotFound:
             raise RegistryError(ROUTE_UNKNOWN, path[:300]) from None
         except MethodNotAllowed:
-            raise _not_allowed(request, "method") from None
+            raise _not_allowed(request, "this path has no such method") from None
         return self._dispatch(request, found)
 
     def _match(self, method: str, path: str) -> Matched:

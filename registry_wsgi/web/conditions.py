@@ -13,10 +13,10 @@ from registry_wsgi.errors import (
 from registry_wsgi.names import Digest
 from registry_wsgi.services.uploads import Chunk
 
-_RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.IGNORECASE)
-_CHUNK: Final = re.compile(r"(?:bytes )?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]{1,19}|\*))?")
+_RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,99})-([0-9]{0,99})|-([0-9]{1,99}))", re.IGNORECASE)
+_CHUNK: Final = re.compile(r"(?i:bytes )?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]{1,19}|\*))?")
 _COUNT: Final = re.compile(r"[0-9]{1,18}")
-_ENTITY_TAG: Final = re.compile(r'(?:W/)?"([^"]*)"|([^\s",]+)')
+_ENTITY_TAG: Final = re.compile(r'(W/)?(?:"([^"]*)"|([^\s",]+))')
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,18 @@ class Span:
 
 
 def entity_tags(header: str) -> tuple[str, ...]:
-    """The tags of an If-Match or If-None-Match list, ``*`` as itself, quotes taken off.
+    """The tags of an If-None-Match list, weak ones too, ``*`` as itself, quotes taken off.
 
     Clients of docker distribution send the digest bare: that counts as quoted.
     """
-    return tuple(quoted or bare for quoted, bare in _ENTITY_TAG.findall(header))
+    return tuple(quoted or bare for _, quoted, bare in _ENTITY_TAG.findall(header))
+
+
+def strong_tags(header: str) -> tuple[str, ...]:
+    """The same of an If-Match list, without its weak tags."""
+    # > An origin server MUST use the strong comparison function when comparing entity tags for
+    # > If-Match                                                       (RFC 9110, 13.1.1)
+    return tuple(quoted or bare for weak, quoted, bare in _ENTITY_TAG.findall(header) if not weak)
 
 
 def none_match(header: str | None, digest: Digest) -> bool:

@@ -50,7 +50,8 @@ def referrers(context: Context, request: Request, digest: str) -> Response:
     # > If the request is invalid, such as a `<digest>` with an invalid syntax, a
     # > `400 Bad Request` MUST be returned.
     subject = Digest.parse(digest)
-    last, size = _window(context, request)
+    text, size = _window(context, request)
+    last = Digest.parse(text) if text else None
     wanted = request.one("artifactType")
     # A media type has no space; an unescaped plus sign in a query reads as one.
     wanted = wanted.replace(" ", "+") if wanted else None

@@ -5,7 +5,7 @@ from registry_wsgi.names import Digest, Reference, Tag, parse_reference
 from registry_wsgi.oci import MANIFEST_LIMIT
 from registry_wsgi.services.manifests import Expectation, Put, StoredManifest
 from registry_wsgi.web.bodies import read_all
-from registry_wsgi.web.conditions import entity_tags, none_match
+from registry_wsgi.web.conditions import entity_tags, none_match, strong_tags
 from registry_wsgi.web.context import Context
 from registry_wsgi.web.request import Request
 from registry_wsgi.web.responses import Headers, Response, digest_header, empty, etag_header
@@ -81,15 +81,15 @@ def put(context: Context, request: Request, reference: str) -> Response:
 
 
 def _expectation(request: Request) -> Expectation:
-    """The precondition of a PUT; If-None-Match with anything but ``*`` is of no use here."""
+    """The precondition of a change; If-None-Match with anything but ``*`` is of no use here."""
     match, absent = request.header("HTTP_IF_MATCH"), request.header("HTTP_IF_NONE_MATCH")
     return Expectation(
-        entity_tags(match) if match is not None else None,
+        strong_tags(match) if match is not None else None,
         absent is not None and "*" in entity_tags(absent),
     )
 
 
 def delete(context: Context, request: Request, reference: str) -> Response:
     """Delete a tag alone, or a manifest with its tags."""
-    context.manifests.delete(request.name, _known(reference), request.actor)
+    context.manifests.delete(request.name, _known(reference), request.actor, _expectation(request))
     return empty(202)

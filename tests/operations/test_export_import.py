@@ -92,7 +92,7 @@ def test_a_tag_takes_along_what_refers_to_it(data: Path, folder: Path) -> None:
     registry_wsgi("import", folder / "layout", data=folder / "elsewhere")
     with opened(folder / "elsewhere") as there:
         inner = Digest.of(image(b"inner"))
-        referrers = there.storage.index.listings.referrers(APP, inner, TYPE, "", 10)
+        referrers = there.storage.index.listings.referrers(APP, inner, TYPE, None, 10)
 
     assert set(tags_in(folder / "elsewhere", APP)) == {"nested", f"{referrers_tag(inner)}.sig"}
     assert [str(one.media_type) for one in referrers] == [json.loads(image(b""))["mediaType"]]

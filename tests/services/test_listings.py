@@ -46,7 +46,9 @@ def test_a_page_knows_whether_there_are_more(
             return listings.tags(APP, after, most)
         if kind == "repositories":
             return listings.repositories(after, most)
-        found = listings.referrers(APP, Digest.of(SUBJECT), None, after, most)
+        found = listings.referrers(
+            APP, Digest.of(SUBJECT), None, Digest.parse(after) if after else None, most
+        )
         return Page([referrer.digest for referrer in found.items], found.more)
 
     everything = page("", 100).items
@@ -62,7 +64,7 @@ def test_an_unknown_repository_is_refused(listings: ListingService) -> None:
     with refused(NAME_UNKNOWN):
         listings.tags(OTHER, "", 10)
 
-    assert listings.referrers(OTHER, Digest.of(SUBJECT), None, "", 10) == Page([], more=False)
+    assert listings.referrers(OTHER, Digest.of(SUBJECT), None, None, 10) == Page([], more=False)
 
 
 def test_a_repository_may_have_no_tags(listings: ListingService, index: Index) -> None:

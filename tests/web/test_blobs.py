@@ -133,6 +133,8 @@ RANGES = [
     ("bytes=10-1000000", 10, SIZE - 1),
     ("bytes=-1000000", 0, SIZE - 1),
     ("Bytes=1-2", 1, 2),
+    (f"bytes=5-{10**30}", 5, SIZE - 1),
+    (f"bytes=-{10**30}", 0, SIZE - 1),
 ]
 
 
@@ -149,7 +151,14 @@ def test_a_range_is_served(http: Verbs, blob: str, header: str, first: int, last
 
 @pytest.mark.parametrize(
     "header",
-    ["bytes=100000-", "bytes=100000-100001", "bytes=-0", "bytes=5-2", f"bytes={10**18}-"],
+    [
+        "bytes=100000-",
+        "bytes=100000-100001",
+        "bytes=-0",
+        "bytes=5-2",
+        f"bytes={10**18}-",
+        f"bytes={10**30}-",
+    ],
 )
 def test_a_range_outside_is_refused(http: Verbs, blob: str, header: str) -> None:
     """A range that has no byte of the blob gets 416, with the size to do better."""

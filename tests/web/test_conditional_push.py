@@ -1,4 +1,4 @@
-"""``If-Match`` and ``If-None-Match: *`` on a manifest PUT: two jobs cannot overwrite each other."""
+"""``If-Match`` and ``If-None-Match: *`` on a manifest: two jobs cannot undo each other's work."""
 
 import json
 import threading
@@ -75,12 +75,12 @@ def test_a_tag_moves_from_where_it_was_seen(
     )
 
 
-@pytest.mark.parametrize("form", [f'"{UNKNOWN_DIGEST}"', '""', "", '"v1"', "W/"])
+@pytest.mark.parametrize("form", [f'"{UNKNOWN_DIGEST}"', '""', "", '"v1"', "W/", 'W/"{}"'])
 def test_a_tag_does_not_move_from_elsewhere(
     http: Verbs, repository: str, pushed: Pushed, form: str
 ) -> None:
-    """If-Match with anything else gets 412, and the tag stays where it is."""
-    answer = other(http, repository, "v1", 412, If_Match=form)
+    """If-Match with anything else gets 412, a weak tag too, and the tag stays where it is."""
+    answer = other(http, repository, "v1", 412, If_Match=form.format(pushed.digest))
 
     assert answer.json()["errors"][0]["code"] == "MANIFEST_INVALID"
     assert http.get(f"/v2/{repository}/manifests/v1").body == pushed.body
@@ -95,6 +95,20 @@ def test_a_tag_that_is_not_there_matches_nothing(
 
     assert http.get(f"/v2/{repository}/tags/list").json()["tags"] == ["v1"]
     assert http.get(f"/v2/{repository}/manifests/v1").body == pushed.body
+
+
+@pytest.mark.parametrize("by", ["tag", "digest"])
+def test_what_was_seen_is_deleted(http: Verbs, repository: str, pushed: Pushed, by: str) -> None:
+    """DELETE with If-Match gets 412 and deletes nothing while another digest is there, else 202."""
+    reference = "v1" if by == "tag" else pushed.digest
+    path = f"/v2/{repository}/manifests/{reference}"
+    http.delete(path, 412, If_Match=f'"{UNKNOWN_DIGEST}"')
+    http.delete(path, 412, If_None_Match="*")
+    assert http.get(f"/v2/{repository}/manifests/v1").body == pushed.body
+
+    http.delete(path, 202, If_Match=f'"{pushed.digest}"')
+    http.get(path, 404)
+    http.delete(path, 404, If_Match=f'"{pushed.digest}"')
 
 
 def test_a_condition_is_on_every_tag(http: Verbs, repository: str, pushed: Pushed) -> None:

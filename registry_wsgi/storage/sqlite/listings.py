@@ -62,10 +62,15 @@ class SqliteListings:
         return _names(found[0])
 
     def referrers(
-        self, repository: Name, subject: Digest, artifact_type: str | None, last: str, limit: int
+        self,
+        repository: Name,
+        subject: Digest,
+        artifact_type: str | None,
+        last: Digest | None,
+        limit: int,
     ) -> list[Referrer]:
-        """Manifests with this subject, after the digest ``last`` (empty: from the start)."""
-        after = Digest.parse(last).pack() if last else b""
+        """Manifests with this subject, after the digest ``last``, or from the start."""
+        after = last.pack() if last else b""
         parameters = (repository, subject.pack(), after, artifact_type, limit)
         with self._database.reading() as connection:
             rows = connection.execute(_REFERRERS, parameters)

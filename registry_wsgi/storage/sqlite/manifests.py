@@ -17,7 +17,14 @@ from registry_wsgi.errors import (
 )
 from registry_wsgi.names import Digest, Name, Reference, Tag
 from registry_wsgi.oci import Descriptor
-from registry_wsgi.storage.base import Actor, Clock, Expectation, ManifestPush, StoredManifest
+from registry_wsgi.storage.base import (
+    NO_EXPECTATION,
+    Actor,
+    Clock,
+    Expectation,
+    ManifestPush,
+    StoredManifest,
+)
 from registry_wsgi.storage.sqlite.changes import (
     KIND_BLOB,
     KIND_CHILD,
@@ -71,7 +78,15 @@ _PUT_TAG: Final = """
 """
 
 
-def _check_expectation(change: Change, push: ManifestPush, expect: Expectation) -> None:
+def _require(expect: Expectation, reference: Reference, found: Digest | None) -> None:
+    """Raise RegistryError (PRECONDITION_FAILED) unless what was found is as the client wants it."""
+    # > An origin server MUST NOT perform the requested method if the condition evaluates
+    # > to false                                                       (RFC 9110, 13.1.1-2)
+    if not expect.is_met(found):
+        raise RegistryError(PRECONDITION_FAILED, {"reference": reference, "digest": found})
+
+
+def _check_expectation(change: Change, push: ManifestPush) -> None:
     """Raise RegistryError (PRECONDITION_FAILED) unless every tag is as the client wants it."""
     for reference in push.tags or (push.digest,):
         if isinstance(reference, Digest):
@@ -80,13 +95,7 @@ def _check_expectation(change: Change, push: ManifestPush, expect: Expectation) 
         else:
             target = change.tag_target(reference)
             found = Digest.unpack(target[1]) if target else None
-        # > An origin server MUST NOT perform the requested method if the condition evaluates
-        # > to false                                                       (RFC 9110, 13.1.1-2)
-        failed = expect.absent and found is not None
-        if expect.match is not None:
-            failed = failed or found is None or not {"*", str(found)} & set(expect.match)
-        if failed:
-            raise RegistryError(PRECONDITION_FAILED, {"reference": reference, "digest": found})
+        _require(push.expect, reference, found)
 
 
 def _manifest_id(connection: sqlite3.Connection, repository: int, digest: Digest) -> int | None:
@@ -239,7 +248,7 @@ class SqliteManifests:
 
         def work(connection: sqlite3.Connection) -> None:
             change = self._change(connection, push.repository, push.actor, missing=None)
-            _check_expectation(change, push, push.expect)
+            _check_expectation(change, push)
             check_needs(change, push)
             manifest = store(change, push)
             if not push.tags:
@@ -248,7 +257,13 @@ class SqliteManifests:
 
         self._database.write(work)
 
-    def delete(self, repository: Name, digest: Digest, actor: Actor) -> None:
+    def delete(
+        self,
+        repository: Name,
+        digest: Digest,
+        actor: Actor,
+        expect: Expectation = NO_EXPECTATION,
+    ) -> None:
         """Remove the manifest and every tag on it."""
 
         def work(connection: sqlite3.Connection) -> None:
@@ -256,6 +271,7 @@ class SqliteManifests:
             manifest = _manifest_id(connection, change.repository, digest)
             if manifest is None:
                 raise RegistryError(MANIFEST_UNKNOWN, digest)
+            _require(expect, digest, digest)
             for (tag,) in connection.execute(
                 "DELETE FROM tags WHERE manifest_id = ? RETURNING name", (manifest,)
             ).fetchall():
@@ -266,7 +282,9 @@ class SqliteManifests:
 
         self._database.write(work)
 
-    def delete_tag(self, repository: Name, tag: Tag, actor: Actor) -> None:
+    def delete_tag(
+        self, repository: Name, tag: Tag, actor: Actor, expect: Expectation = NO_EXPECTATION
+    ) -> None:
         """Remove the tag alone; its manifest stays, and counts as seen now."""
 
         def work(connection: sqlite3.Connection) -> None:
@@ -274,6 +292,7 @@ class SqliteManifests:
             target = change.tag_target(tag)
             if target is None:
                 raise RegistryError(MANIFEST_UNKNOWN, tag)
+            _require(expect, tag, Digest.unpack(target[1]))
             connection.execute(
                 "DELETE FROM tags WHERE repository_id = ? AND name = ?", (change.repository, tag)
             )

@@ -200,7 +200,8 @@ def referrers(
     index: Index, artifact_type: str | None = None, last: str = "", limit: int = 100
 ) -> list[Referrer]:
     """A page of what refers to the subject."""
-    return index.listings.referrers(APP, Digest.of(SUBJECT), artifact_type, last, limit)
+    after = Digest.parse(last) if last else None
+    return index.listings.referrers(APP, Digest.of(SUBJECT), artifact_type, after, limit)
 
 
 def by_digest(listed: list[Referrer]) -> list[Referrer]:
@@ -281,7 +282,7 @@ def test_a_referrer_is_of_one_repository(index: Index) -> None:
     refer(index, 1, repository=OTHER)
 
     assert referrers(index) == []
-    assert index.listings.referrers(Name("no/where"), Digest.of(SUBJECT), None, "", 10) == []
+    assert index.listings.referrers(Name("no/where"), Digest.of(SUBJECT), None, None, 10) == []
 
 
 def test_what_has_no_referrers_has_an_empty_list(index: Index) -> None:
@@ -289,7 +290,7 @@ def test_what_has_no_referrers_has_an_empty_list(index: Index) -> None:
     put_image(index)
     refer(index, 1)
 
-    assert index.listings.referrers(APP, Digest.of(b"unknown"), None, "", 10) == []
+    assert index.listings.referrers(APP, Digest.of(b"unknown"), None, None, 10) == []
 
 
 def test_a_deleted_referrer_is_not_listed(index: Index) -> None:

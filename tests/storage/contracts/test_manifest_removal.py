@@ -156,7 +156,7 @@ def test_a_repository_is_deleted_with_all_it_holds(index: Index) -> None:
 
     assert index.listings.tags(APP, "", 10) is None
     assert index.listings.repositories("", 10, EVERYTHING) == []
-    assert index.listings.referrers(APP, Digest.of(first), None, "", 10) == []
+    assert index.listings.referrers(APP, Digest.of(first), None, None, 10) == []
     for body in (first, second, signature):
         assert index.manifests.find(APP, Digest.of(body)) is None
     assert index.blobs.find(APP, Digest.of(CONTENT)) is None
