@@ -26,6 +26,7 @@ from measures import (
     WRITING,
     Effort,
     Filled,
+    NotServedError,
     Row,
     is_possible,
     prepare,
@@ -65,13 +66,24 @@ class Run:
         """Take each row's numbers, from each server in turn, and again."""
         for row in self.wanted(rows):
             result = self.result(row)
-            for name in servers:
-                result.values.setdefault(name, [])
-            for _ in range(repetitions or self.repetitions):
+            asked = dict(servers)
+            for _ in range((repetitions or self.repetitions) * row.scatter):
                 for name, filled in servers.items():
-                    result.values[name].append(row.measure(filled, self.effort))
-            if len(result.values[OURS]) == self.repetitions:
+                    if name in asked and not self._take(result, name, filled):
+                        del asked[name]
+            if len(result.values[OURS]) == self.repetitions * row.scatter:
                 print(table([result]).splitlines()[-1], flush=True)
+
+    def _take(self, result: Result, name: str, filled: Filled) -> bool:
+        """Take one number of a server; false if it is a peer that has none."""
+        try:
+            value = result.row.measure(filled, self.effort)
+        except NotServedError:
+            if name == OURS:
+                raise
+            return False
+        result.values.setdefault(name, []).append(value)
+        return True
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ from registry_wsgi.web.app import App
 from registry_wsgi.web.bodies import StreamBody
 from registry_wsgi.web.context import Context
 from registry_wsgi.web.location import Locator
+from registry_wsgi.web.peers import Peers
 from registry_wsgi.web.request import Environ, RequestBody
 from registry_wsgi.web.state import StateSigner
 from registry_wsgi.wiring_access import build_access
@@ -169,7 +170,7 @@ def build_app(config: Config, storage: Storage, read_body: Callable[[Environ], R
         locator=locator,
         state=StateSigner(storage.keys),
         metrics=metrics.render if metrics else None,
-        metrics_peers=Locator("", "auto", (*config.server.trusted_proxies, *config.metrics.peers)),
+        metrics_peers=Peers((*config.server.trusted_proxies, *config.metrics.peers)),
         accelerator=build_accelerator(config, store, locator),
         page_size=config.limits.page_size,
         deleting=config.delete.enabled,

@@ -59,24 +59,38 @@ NO_BODY: Final = NoBody()
 
 
 class Reception:
-    """One body's reception: it waits for a place, and is cut when silent or too slow."""
+    """One body's reception: it waits for a place, and is cut when silent or too slow.
 
-    def __init__(self, body: Readable, source: Any, place: Place, seconds: float) -> None:
+    One that is ``held_back`` is asked for when it has a place.
+    """
+
+    def __init__(
+        self,
+        body: Readable,
+        source: Any,
+        place: Place,
+        seconds: float,
+        held_back: connection.HeldBack | None = None,
+    ) -> None:
         self.length = body.length
         self.received = 0
         self._body = body
         self._source = source
         self._place = place
         self._seconds = seconds
+        self._held_back = held_back
+        self._wanted = True
 
     def discarding(self) -> None:
         """What is left will be thrown away: wait for neither a place nor, for long, the client."""
+        self._wanted = False
         self._place = nullcontext
         self._seconds = DISCARD_SECONDS
 
     def blocks(self) -> Iterator[memoryview]:
         """The bytes; raises BodyCut, and RegistryError (UNAVAILABLE) without a place in time."""
         with self._place(), _silence(self._source, self._seconds):
+            self._ask()
             since, size = time.monotonic(), 0
             for block in self._body.blocks():
                 self.received += len(block)
@@ -87,6 +101,16 @@ class Reception:
                     if size < passed * SLOWEST:
                         raise BodyCut(f"{size} bytes came in {passed:.0f} s")
                     since, size = time.monotonic(), 0
+
+    def _ask(self) -> None:
+        held, self._held_back = self._held_back, None
+        if held is None:
+            return
+        if self._wanted:
+            held.ask()
+        elif not held.is_coming():
+            held.refuse()
+            raise BodyCut("the client was not asked for it")
 
 
 class BodyReader:
@@ -120,7 +144,8 @@ class BodyReader:
         if found is not None:
             body = connection.ConnectionBody(found, body.length)
             source = _Plain(found.socket)
-        return Reception(body, source, place, self._seconds)
+        held_back = connection.held_back(environ)
+        return Reception(body, source, place, self._seconds, held_back)
 
 
 def has_body(environ: Environ) -> bool:

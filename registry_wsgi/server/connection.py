@@ -95,6 +95,46 @@ def find(environ: dict[str, Any], length: int | None) -> Connection | None:
     return Connection(body, unreader) if plain else None
 
 
+class HeldBack:
+    """A body that its client sends when it is asked to (``Expect: 100-continue``)."""
+
+    def __init__(self, body: Any, source: socket.socket) -> None:
+        self._body = body
+        self._socket = source
+
+    def ask(self) -> None:
+        """Ask for it; raises BodyCut when the client is gone."""
+        # > The origin server MUST NOT wait for the request content before sending the 100
+        # > (Continue) response.                                        (RFC 9110, 10.1.1)
+        try:
+            self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        except OSError as error:
+            raise BodyCut(str(error)) from error
+
+    def is_coming(self) -> bool:
+        """Whether the client did not wait."""
+        return has_arrived(self._body, self._socket, 1)
+
+    def refuse(self) -> None:
+        """Never ask: the client may send it or not, so nothing can follow on this connection."""
+        self._body.failed = True
+
+
+def hold_back(request: Any) -> None:
+    """Have gunicorn not ask for a body before it is clear that it is wanted."""
+    if request._expected_100_continue:  # noqa: SLF001 - what gunicorn asks by
+        request._expected_100_continue = False  # noqa: SLF001
+        request.body.is_held_back = True
+
+
+def held_back(environ: dict[str, Any]) -> HeldBack | None:
+    """The body that ``hold_back`` was called for, if it was."""
+    body = environ.get("wsgi.input")
+    if getattr(body, "is_held_back", False):
+        return HeldBack(body, environ["gunicorn.socket"])
+    return None
+
+
 def has_arrived(body: Any, source: Any, length: int) -> bool:
     """Whether all ``length`` bytes of an untouched body are here: to read them is not to wait."""
     reader: Any = getattr(body, "reader", None)

@@ -5,7 +5,8 @@ five seconds first.
 
 As many bodies are received at a time as leave threads for everybody else (see ``lanes``). A
 request that has to wait is put aside when its head is read, before its body is: no thread waits
-with it, and a client that asked for it is told to continue only when its turn has come.
+with it. A client that holds its body back is asked for it only when its turn has come and the
+body is wanted.
 """
 
 import errno
@@ -18,7 +19,7 @@ from typing import Any, Final
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from registry_wsgi.server.connection import has_arrived
+from registry_wsgi.server.connection import has_arrived, hold_back
 from registry_wsgi.server.known import is_known
 from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes, is_small
 
@@ -78,6 +79,8 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Serve the request, in a thread of the pool, or say that it has to wait."""
         lane = _lane_of(req, conn.sock, self._lanes)
+        if is_known():
+            hold_back(req)
         if lane is None:
             return super().handle_request(req, conn)
         until = conn.__dict__.pop("waits_until", None) or time.monotonic() + WAIT_SECONDS

@@ -11,6 +11,7 @@ from registry_wsgi.services.manifests import ManifestService
 from registry_wsgi.services.uploads import UploadService
 from registry_wsgi.web.accelerator import Accelerator
 from registry_wsgi.web.location import Locator
+from registry_wsgi.web.peers import Peers
 from registry_wsgi.web.state import StateSigner
 
 
@@ -30,7 +31,7 @@ class Context:
     access: Access
     locator: Locator
     state: StateSigner
-    metrics_peers: Locator
+    metrics_peers: Peers
     accelerator: Accelerator | None = None
     metrics: Callable[[], tuple[str, bytes]] | None = None
     page_size: int = 1000

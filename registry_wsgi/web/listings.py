@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from registry_wsgi.errors import WouldWait
 from registry_wsgi.names import Digest
 from registry_wsgi.oci import OCI_INDEX
 from registry_wsgi.services.listings import Page, Referrer
@@ -33,6 +34,8 @@ def catalog(context: Context, request: Request) -> Response:
     """Repositories that hold something, as far as the caller may see them."""
     last, size = _window(context, request)
     visible = context.access.visible(request.principal)
+    if request.at_once and visible.patterns is not None:
+        raise WouldWait  # for a look at every repository, it may be
     page = context.listings.repositories(last, size, visible)
     return _named("/v2/_catalog", {"repositories": page.items}, page, size)
 

@@ -62,7 +62,7 @@ ROUTES: Final = (
     ),
     Route("GET", _UPLOAD, uploads.status, "push", "end-13"),
     Route("DELETE", _UPLOAD, uploads.cancel, "push", "end-14"),
-    Route("GET", "/v2/_catalog", listings.catalog, "catalog"),
+    Route("GET", "/v2/_catalog", listings.catalog, "catalog", quick=True),
     Route("GET", "/token", token.get, ""),
     Route("POST", "/token", token.post, ""),
     Route("GET", "/metrics", system.metrics, ""),

@@ -47,14 +47,24 @@ def test_a_gigabyte_that_may_not_come_is_not_waited_for(
     with Wire(server.host) as wire:
         wire.send(head("POST", f"{UPLOADS}?digest=sha256:{'0' * 64}", GIGABYTE, *headers))
         first = wire.reply("POST")
-        if first is not None and first.status == 100:
-            first = wire.send(b"x" * 1000).reply("POST")
         after = wire.send(b"x" * 1000).reply()
 
     assert first is not None
     assert (first.status, first.code) == (401, "UNAUTHORIZED")
     assert first.values("WWW-Authenticate")
+    assert first.value("Connection") == "close"
     assert after is None
+
+
+def test_a_client_that_does_not_wait_is_heard_out_for_a_mebibyte(server: RunningServer) -> None:
+    """It asked, and sends all the same: it sees the 401, and can send no more than fits buffers."""
+    headers = [*CREDENTIALS["a bad bearer"], "Expect: 100-continue"]
+    with Wire(server.host) as wire:
+        wire.send(head("POST", UPLOADS, GIGABYTE, *headers) + b"x" * 70_000)
+        first = wire.send(bytes(2 * MIB)).reply("POST")
+
+    assert first is not None
+    assert (first.status, first.value("Connection")) == (401, "close")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])

@@ -148,6 +148,28 @@ def test_bodies_in_turn_on_one_connection_all_arrive(
             assert is_stored(server, patched.value("Location"), data)
 
 
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_a_body_that_nobody_wants_is_not_the_next_request(
+    server: RunningServer, repository: str, form: Form
+) -> None:
+    """A DELETE with a body, and a PUT that was answered before: 2xx, and what follows is in step."""
+    data = content(70_000)[:70_000]
+    header, body = form(data)
+    replayed = with_digest(open_upload(server.http, repository), sha256(data))
+    server.http.put(replayed, data)
+    cancelled = open_upload(server.http, repository)
+    with Wire(server.host) as wire:
+        for method, target, status in (("PUT", replayed, 201), ("DELETE", cancelled, 204)):
+            head = request(method, request_target(target), None, header)
+            wire.send(head + body + PIPELINED)
+            first, following = wire.reply(method), wire.reply()
+
+            assert first is not None
+            assert first.status == status
+            assert following is not None
+            assert (following.status, following.body) == (200, b"{}")
+
+
 CHUNKED = "Transfer-Encoding: chunked"
 FINE = b"5\r\nhello\r\n"
 

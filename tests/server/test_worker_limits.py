@@ -67,6 +67,14 @@ def test_every_request_is_in_the_access_log(folder: Path) -> None:
     assert len(found) == 10
 
 
+def test_no_proxy_is_believed_that_is_not_set(folder: Path) -> None:
+    """Gunicorn takes the word of a proxy on this machine for the scheme; the registry does not."""
+    with gunicorn(folder) as server:
+        answer = server.http.post(f"/v2/{REPOSITORY}/blobs/uploads/", X_Forwarded_Ssl="on")
+
+    assert answer.location.startswith(f"http://{server.host}/")
+
+
 def test_a_worker_ends_after_its_number_of_requests(folder: Path) -> None:
     """max_requests counts the poller's answers; the last one says close, none is lost."""
     with gunicorn(folder, "--max-requests", "20") as server:

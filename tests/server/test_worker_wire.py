@@ -238,6 +238,7 @@ def test_the_poller_answers_while_every_thread_is_busy(lonely: RunningServer) ->
         get("manifests/v1"),
         get("manifests/v2"),
         get("tags/list?n=1"),
+        request("GET", "/v2/_catalog?n=1", None, *ACCEPTS),
     )
     with Wire(lonely.host) as wire:
         expected = [shown(wire.exchange(data)) for data in asked for _ in range(PRIMING)]

@@ -91,8 +91,26 @@ def test_a_new_start_counts_from_nothing(fresh_registry: ServerFactory) -> None:
 
 @pytest.mark.parametrize(
     ("forwarded", "status"),
-    [("192.0.2.7", 404), ("127.0.0.1", 200), ("10.1.2.3", 200), ("junk", 404)],
-    ids=["somebody else", "loopback", "a peer that is set", "junk"],
+    [
+        ("192.0.2.7", 404),
+        ("127.0.0.1", 200),
+        ("10.1.2.3", 200),
+        ("junk", 404),
+        ("10.1.2.3, 192.0.2.7", 404),
+        ("192.0.2.7, 10.1.2.3", 404),
+        ("192.0.2.7, 127.0.0.1", 404),
+        ("10.1.2.3, 127.0.0.1", 200),
+    ],
+    ids=[
+        "somebody else",
+        "loopback",
+        "a peer that is set",
+        "junk",
+        "a peer, says somebody else",
+        "somebody else, says a peer",
+        "somebody else, says loopback",
+        "a peer, says loopback",
+    ],
 )
 def test_metrics_are_for_loopback_and_peers_only(
     fresh_registry: ServerFactory, forwarded: str, status: int

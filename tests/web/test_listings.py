@@ -2,12 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 from support.pushes import EMPTY, Pushed, open_upload, push_artifact, push_blob, put_manifest
 from support.variants import Variants
 from support.verbs import Answer, Verbs
+
+from registry_wsgi.errors import WouldWait
+from registry_wsgi.services.listings import Page
+from registry_wsgi.storage.base import Visible
+from registry_wsgi.web import listings
+from registry_wsgi.web.request import AT_ONCE, Request
 
 TAGS = ["x", "0", "1.10", "1.9", "A", "Z", "_", "a", "a-b", "a.b", "a_b", "aa", "latest", "z" * 128]
 NAMES = [
@@ -268,3 +277,20 @@ def test_an_empty_registry_has_an_empty_catalog() -> None:
         answer = servers["empty"].http.get("/v2/_catalog")
 
     assert answer.json() == {"repositories": []}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "waits"), [(None, False), (("team/*",), True)], ids=["all", "a few"]
+)
+def test_a_catalog_of_a_few_is_not_answered_by_a_thread_that_may_not_wait(
+    patterns: tuple[str, ...] | None, waits: bool
+) -> None:
+    """To find what a caller may see, every repository may have to be looked at."""
+    context: Any = SimpleNamespace(
+        access=SimpleNamespace(visible=lambda _: Visible(patterns)),
+        listings=SimpleNamespace(repositories=lambda *_: Page([], more=False)),
+        page_size=10,
+    )
+    body: Any = None
+    with pytest.raises(WouldWait) if waits else nullcontext():
+        listings.catalog(context, Request({AT_ONCE: True}, "GET", body))

@@ -258,6 +258,19 @@ def test_a_manifest_is_pushed_twice(http: Verbs, repository: str, pushed: Pushed
     assert http.get(manifest_path(repository, "latest")).body == pushed.body
 
 
+def test_a_manifest_keeps_the_type_that_it_was_first_pushed_with(
+    http: Verbs, repository: str
+) -> None:
+    """The same bytes without a mediaType, pushed as another type, are still what they were."""
+    document = json.loads(push_image(http, repository).body)
+    del document["mediaType"]
+    put_manifest(http, manifest_path(repository, "first"), document, Content_Type=MANIFEST)
+    put_manifest(http, manifest_path(repository, "second"), document, Content_Type=DOCKER)
+
+    for tag in ("first", "second"):
+        assert http.get(manifest_path(repository, tag))["Content-Type"] == MANIFEST
+
+
 def test_a_deleted_tag_leaves_its_manifest(http: Verbs, repository: str, pushed: Pushed) -> None:
     """DELETE by tag gets 202 and takes the tag alone, not the manifest nor its other tags."""
     put_manifest(http, manifest_path(repository, "other"), json.loads(pushed.body))
