@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from werkzeug.serving import run_simple
+from werkzeug.serving import WSGIRequestHandler, run_simple
 
 from registry_wsgi.cli.common import Command
 from registry_wsgi.config import Config
@@ -50,10 +50,25 @@ def _run(options: argparse.Namespace, config: Config) -> int:
         host, port = dev_address(config.server.bind)
         files = (config.server.certfile, config.server.keyfile)
         tls = files if config.server.certfile else None
-        run_simple(host, port, app, use_reloader=True, threaded=True, ssl_context=tls)
+        run_simple(
+            host,
+            port,
+            app,
+            use_reloader=True,
+            threaded=True,
+            ssl_context=tls,
+            request_handler=DevelopmentHandler,
+        )
     else:
         serve.run(app, config, options.read)
     return 0
+
+
+class DevelopmentHandler(WSGIRequestHandler):
+    """Werkzeug's, which would log each request's query, and with it the state of uploads."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing: the registry logs its requests itself."""
 
 
 def dev_address(bind: str) -> tuple[str, int]:

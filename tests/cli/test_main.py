@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.programs import CHECKOUT, run
+from support.pushes import open_upload
 from support.server import RunningServer, throwaway_directory
 
 from registry_wsgi.cli.main import COMMANDS, main
@@ -275,13 +276,16 @@ def test_flags_without_a_command_are_serves(data: Path) -> None:
 
 
 def test_the_development_server_answers_too(data: Path) -> None:
-    """``--dev`` serves the same application, with a reloader."""
+    """``--dev`` serves the same application, with a reloader, and logs no state of an upload."""
     server = ServedBy(data)
     server.words = ("serve", "--dev", "--bind", server.host)
     with server:
         answer = server.http.get("/v2/")
+        server.http.patch(open_upload(server.http, "dev/app"), b"x")
         status = server.stop()
 
+    assert '"PATCH /v2/dev/app/blobs/uploads/' in server.log
+    assert "_state" not in server.log
     assert answer["Docker-Distribution-Api-Version"] == "registry/2.0"
     assert status in {0, -signal.SIGTERM}
 
