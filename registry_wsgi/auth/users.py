@@ -30,20 +30,20 @@ class UsersBackend:
         account = self._accounts.account(name)
         if account is None or not self._checker.recall(name, password, account.password_hash):
             return None
-        return self._principal(account)
+        return _principal(account)
 
     def check(self, name: str, password: str) -> Principal | None:
         """The user whose password this is."""
         account, nobody = self._accounts.account(name), self._nobody
         stored = account.password_hash if account else nobody
         right = self._checker.check(name, password, stored)
-        return self._principal(account) if right and account else None
+        return _principal(account) if right and account else None
 
     def find(self, name: str) -> Principal | None:
         """The user as the index has it now."""
         account = self._accounts.account(name)
-        return self._principal(account) if account else None
+        return _principal(account) if account else None
 
-    def _principal(self, account: Account) -> Principal:
-        groups = self._accounts.groups(account.name)
-        return Principal(account.name, groups, "user", fingerprint(account.password_hash))
+
+def _principal(account: Account) -> Principal:
+    return Principal(account.name, account.groups, "user", fingerprint(account.password_hash))

@@ -86,7 +86,7 @@ def _put_user(options: argparse.Namespace, accounts: Accounts, name: str, *, new
 
 def _list_users(accounts: Accounts, *, as_json: bool) -> None:
     for account in accounts.accounts():
-        groups = sorted(accounts.groups(account.name))
+        groups = sorted(account.groups)
         if as_json:
             row = {"name": account.name, "groups": groups, "created_at": account.created_at}
             print(json.dumps(row))

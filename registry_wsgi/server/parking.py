@@ -1,7 +1,7 @@
 """gunicorn's threaded worker, in which nobody who has to wait keeps a thread.
 
 A new connection gets one when it has something to say; gunicorn lets a thread wait with it for
-five seconds first.
+five seconds first. The process that has the fewest connections takes it (see ``balance``).
 
 As many bodies are received at a time as leave threads for everybody else (see ``lanes``). A
 request that has to wait is put aside when its head is read, before its body is: no thread waits
@@ -19,6 +19,7 @@ from typing import Any, Final
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from registry_wsgi.server.balance import Share
 from registry_wsgi.server.connection import has_arrived, hold_back
 from registry_wsgi.server.known import is_known
 from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes, is_small
@@ -47,6 +48,8 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         super().__init__(*args, **kwargs)
         self._lanes: Lanes | None = None
         self._parked: list[Any] = []
+        self._share = Share(self.age)
+        self._next_beat = 0.0
 
     def run(self) -> None:
         """Gunicorn's loop, for an application that says which lane its uploads take."""
@@ -56,12 +59,31 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             for lane in (lanes.small, lanes.uploads):
                 lane.threads_wait = False
                 lane.on_leave = partial(self.method_queue.defer, partial(self._unpark, lane))
-        super().run()
+        try:
+            super().run()
+        finally:
+            self._share.leave()
+
+    def notify(self) -> None:
+        """Tell gunicorn's master, at most once a second, that this process lives.
+
+        And the others, whenever it changes, how many connections it has.
+        """
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + 1.0
+            super().notify()
+        if self.alive:
+            self._share.tell(self.nr_conns)
+        else:
+            self._share.leave()
 
     def accept(self, listener: Any) -> None:
         """Take a new connection, and wait in the poller for what it says."""
         if not is_known():
             super().accept(listener)
+            return
+        if self._share.declines(self.nr_conns):
             return
         try:
             client, address = listener.accept()

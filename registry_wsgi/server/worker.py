@@ -88,7 +88,6 @@ class FastWorker(ParkingWorker):
         self._quick: Callable[[str, str], bool] | None = None
         self._sending: dict[Any, memoryview] = {}
         self._next_sweep = 0.0
-        self._next_beat = 0.0
 
     def run(self) -> None:
         """Gunicorn's loop, with what this worker may do by itself decided once."""
@@ -112,13 +111,6 @@ class FastWorker(ParkingWorker):
             f"hooks are set: {', '.join(hooks)}": bool(hooks),
         }
         return "; ".join(reason for reason, holds in reasons.items() if holds)
-
-    def notify(self) -> None:
-        """Tell gunicorn's master that this process lives, at most once a second."""
-        now = time.monotonic()
-        if now >= self._next_beat:
-            self._next_beat = now + 1.0
-            super().notify()
 
     def on_client_socket_readable(self, conn: Any, client: Any) -> None:
         """Answer what a kept-alive connection asks, or leave it to the pool."""

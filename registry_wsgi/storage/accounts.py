@@ -6,11 +6,15 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user of the ``users`` back end. ``password_hash`` is werkzeug.security's."""
+    """A user of the ``users`` back end. ``password_hash`` is werkzeug.security's.
+
+    ``groups`` is what ``Accounts.groups`` says, and is not written with the account.
+    """
 
     name: str
     password_hash: str
     created_at: str
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,20 @@ _SELECT: Final = """
     FROM tokens
 """
 
+# One row of groups: a request that is signed in asks once. No group's name has a line break.
+_ACCOUNT: Final = """
+    SELECT name, password_hash, created_at, (
+        SELECT group_concat(group_name, char(10)) FROM memberships WHERE user_name = name
+    )
+    FROM users
+"""
+
+
+def _account(row: tuple[Any, ...]) -> Account:
+    name, password_hash, created_at, groups = row
+    members = frozenset(groups.split("\n")) if groups else frozenset()
+    return Account(name, password_hash, created_at, members)
+
 
 class SqliteAccounts:
     """``Accounts`` in SQLite."""
@@ -33,12 +47,12 @@ class SqliteAccounts:
 
     def account(self, name: str) -> Account | None:
         """The account of this name."""
-        rows = self._rows("SELECT * FROM users WHERE name = ?", name)
-        return Account(*rows[0]) if rows else None
+        rows = self._rows(f"{_ACCOUNT} WHERE name = ?", name)
+        return _account(rows[0]) if rows else None
 
     def accounts(self) -> list[Account]:
         """All accounts, by name."""
-        return [Account(*row) for row in self._rows("SELECT * FROM users ORDER BY name")]
+        return [_account(row) for row in self._rows(f"{_ACCOUNT} ORDER BY name")]
 
     def put_account(self, account: Account, *, new: bool) -> bool:
         """Add an account, or change its password."""
