@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from registry_wsgi.server import balance
 from registry_wsgi.server.balance import PATIENCE, SILENT, SLOTS, Share, Shares
 
 COUNT = 3
@@ -60,7 +59,7 @@ def test_a_process_that_says_nothing_is_not_waited_for(
     """It may have been killed: nobody tells for it."""
     Share(2, shares).tell(0)
     later = time.monotonic() + SILENT
-    monkeypatch.setattr(balance.time, "monotonic", lambda: later)
+    monkeypatch.setattr(time, "monotonic", lambda: later)
 
     assert not Share(1, shares).declines(1)
 
