@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -11,16 +10,9 @@ from gunicorn.http.wsgi import Response
 
 from registry_wsgi.server.background import Background
 from registry_wsgi.server.lanes import Lanes
+from registry_wsgi.server.sending import sending
 
 LOG: Final = logging.getLogger(__name__)
-
-LOCAL_SEND_BUFFER: Final = 512 << 10
-"""Bytes of a file on their way to a client on this machine. More only spoil the processor's caches:
-with 16 clients the kernel's own measure, which is meant for far ones, halves what is sent.
-"""
-
-LARGE: Final = 1 << 20
-"""Bytes from which a file's sending is worth a thought."""
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -36,20 +28,12 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
         """Send a file; one that turned out too short ends the connection: nobody waits for more."""
         content = respiter.filelike
         begin: int = content.tell()
-        bound_send_buffer(self.sock, self.response_length or 0)
-        super().write_file(respiter)
+        with sending(self.sock, self.response_length or 0):
+            super().write_file(respiter)
         end = os.fstat(content.fileno()).st_size
         if end < begin + (self.response_length or 0):
             LOG.error("%s lost its end while it was sent: run fsck", content.name)
             self.force_close()
-
-
-def bound_send_buffer(connection: socket.socket, length: int) -> None:
-    """Before ``length`` bytes of a file are sent: see ``LOCAL_SEND_BUFFER``."""
-    if length < LARGE or connection.family != socket.AF_INET:
-        return
-    if connection.getpeername()[0].startswith("127."):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LOCAL_SEND_BUFFER)
 
 
 def nothing_is(method: str, path: str) -> bool:  # noqa: ARG001 - what ``Entry.quick`` is asked
