@@ -66,7 +66,7 @@ def build_notifier(config: Config, data: Path, outbox: Outbox, clock: Clock) -> 
         wanted.endpoints,
         wanted.format,
         config.auth.service,
-        config.server.external_url,
+        config.server.external_url.rstrip("/"),
         key,
         wanted.pulls,
     )

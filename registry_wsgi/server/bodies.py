@@ -22,6 +22,9 @@ SLOWEST: Final = 256
 DISCARD_SECONDS: Final = 2.0
 """How long a refused body may be silent."""
 
+UNASKED: Final = 1 << 20
+"""Bytes that are read of a body that is refused and that the client need not have sent yet."""
+
 Environ = dict[str, Any]
 
 Place = Callable[[], AbstractContextManager[None]]
@@ -79,6 +82,7 @@ class Reception:
         self._place = place
         self._seconds = seconds
         self._held_back = held_back
+        self._most: int | None = None
         self._wanted = True
 
     def discarding(self) -> None:
@@ -95,6 +99,8 @@ class Reception:
             for block in self._body.blocks():
                 self.received += len(block)
                 size += len(block)
+                if self._most is not None and self.received > self._most:
+                    raise BodyCut("the client did not wait for the answer")
                 yield block
                 passed = time.monotonic() - since
                 if passed > self._seconds:
@@ -108,8 +114,9 @@ class Reception:
             return
         if self._wanted:
             held.ask()
-        elif not held.is_coming():
-            held.refuse()
+        elif held.is_coming():
+            self._most = UNASKED
+        else:
             raise BodyCut("the client was not asked for it")
 
 

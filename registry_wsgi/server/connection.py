@@ -104,6 +104,7 @@ class HeldBack:
 
     def ask(self) -> None:
         """Ask for it; raises BodyCut when the client is gone."""
+        self._body.is_held_back = False
         # > The origin server MUST NOT wait for the request content before sending the 100
         # > (Continue) response.                                        (RFC 9110, 10.1.1)
         try:
@@ -112,19 +113,33 @@ class HeldBack:
             raise BodyCut(str(error)) from error
 
     def is_coming(self) -> bool:
-        """Whether the client did not wait."""
-        return has_arrived(self._body, self._socket, 1)
-
-    def refuse(self) -> None:
-        """Never ask: the client may send it or not, so nothing can follow on this connection."""
-        self._body.failed = True
+        """Whether the client did not wait: some of it is here, if that can be seen."""
+        reader: Any = self._body.reader
+        unreader: Any = getattr(reader, "unreader", None) or reader.req.unreader
+        if unreader.buf.getbuffer():
+            return True
+        if type(self._socket) is not socket.socket:
+            return False
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
 
 
 def hold_back(request: Any) -> None:
     """Have gunicorn not ask for a body before it is clear that it is wanted."""
-    if request._expected_100_continue:  # noqa: SLF001 - what gunicorn asks by
+    reader: Any = request.body.reader
+    announced = type(reader) is ChunkedReader or (type(reader) is LengthReader and reader.length)
+    if announced and request._expected_100_continue:  # noqa: SLF001 - what gunicorn asks by
         request._expected_100_continue = False  # noqa: SLF001
         request.body.is_held_back = True
+
+
+def is_out_of_step(body: Any) -> bool:
+    """Whether nothing can follow a request's body: it was cut, or the client may still send it."""
+    if getattr(body, "is_held_back", False):
+        body.failed = True
+    return bool(getattr(body, "failed", False))
 
 
 def held_back(environ: dict[str, Any]) -> HeldBack | None:

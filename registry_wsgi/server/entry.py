@@ -9,6 +9,7 @@ from typing import Any, Final
 from gunicorn.http.wsgi import Response
 
 from registry_wsgi.server.background import Background
+from registry_wsgi.server.connection import is_out_of_step
 from registry_wsgi.server.lanes import Lanes
 from registry_wsgi.server.sending import sending
 
@@ -80,6 +81,6 @@ class Entry:
             return self._app(environ, start_response)
         response.__class__ = QuietResponse
         parts = self._app(environ, start_response)
-        if getattr(environ["wsgi.input"], "failed", False):
-            response.force_close()  # it will, and should say so
+        if is_out_of_step(environ["wsgi.input"]):
+            response.force_close()
         return parts

@@ -9,10 +9,11 @@ with it. A client that holds its body back is asked for it only when its turn ha
 body is wanted.
 """
 
+import contextlib
 import errno
 import selectors
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ from registry_wsgi.server.balance import Share
 from registry_wsgi.server.connection import has_arrived, hold_back
 from registry_wsgi.server.known import is_known
 from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes, is_small
+
+CLOSERS: Final = 2
+"""Threads that wait with connections that are being closed."""
 
 _PARKED: Final = object()
 
@@ -50,6 +54,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self._parked: list[Any] = []
         self._share = Share(self.age)
         self._next_beat = 0.0
+        self._closing = ThreadPoolExecutor(CLOSERS, "closing")
 
     def run(self) -> None:
         """Gunicorn's loop, for an application that says which lane its uploads take."""
@@ -125,6 +130,10 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._parked.append(conn)
             # A place may have come free since it was refused one.
             self._unpark(conn.waits_for)
+        elif is_known() and not fs.cancelled() and fs.exception() is None and not fs.result():
+            # To close gracefully is to wait, for seconds it may be, until the client closes too.
+            self.nr_conns -= 1
+            self._closing.submit(_close, conn)
         else:
             super().finish_request(conn, fs)
 
@@ -145,6 +154,11 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self._parked.remove(conn)
         conn.parser = _Again(conn, conn.__dict__.pop("waiting_request"))
         self.enqueue_req(conn)
+
+
+def _close(conn: Any) -> None:
+    with contextlib.suppress(OSError):
+        conn.close(graceful=True)
 
 
 def _waits_until(conn: Any) -> float:

@@ -8,14 +8,14 @@ could, and one client gets a quarter when the kernel wakes it on the core that s
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 LARGE: Final = 1 << 20
 """Bytes from which a file's sending is worth a thought."""
 
 SEND_BUFFER: Final = 512 << 10
-"""Bytes of a file that are on their way to a client on this machine."""
+"""What is asked for, in bytes: the kernel doubles it, and takes no more than its wmem_max."""
 
 INCOMING_CPU: Final = 49
 """Linux's socket option, which Python does not name: the core that the last packet came in on."""
@@ -27,24 +27,28 @@ def sending(connection: socket.socket, length: int) -> Iterator[None]:
     if length < LARGE or not _is_local(connection):
         yield
         return
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    allowed = os.sched_getaffinity(0)
-    others = allowed - {connection.getsockopt(socket.SOL_SOCKET, INCOMING_CPU)}
-    moves = bool(others) and others != allowed and _move_to(others)
+    allowed = _prepare(connection)
     try:
         yield
     finally:
-        if moves:
-            _move_to(allowed)
+        if allowed:
+            with suppress(OSError):
+                os.sched_setaffinity(0, allowed)
 
 
-def _move_to(cores: set[int]) -> bool:
-    """Have this thread run on these cores; false where that is forbidden, in a container say."""
-    try:
-        os.sched_setaffinity(0, cores)
-    except OSError:
-        return False
-    return True
+def _prepare(connection: socket.socket) -> set[int]:
+    """Bound the buffer and leave the client its core; the cores to go back to, if it was left.
+
+    All of this may be forbidden, in a container say: then the file is sent as any other.
+    """
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        allowed = os.sched_getaffinity(0)
+        others = allowed - {connection.getsockopt(socket.SOL_SOCKET, INCOMING_CPU)}
+        if others and others != allowed:
+            os.sched_setaffinity(0, others)
+            return allowed
+    return set()
 
 
 def _is_local(connection: socket.socket) -> bool:

@@ -90,15 +90,17 @@ NOBODY = Actor()
 class Expectation:
     """What a conditional PUT or DELETE wants a tag to point at (RFC 9110, 13.1).
 
-    ``match`` is the digests of If-Match, ``("*",)`` for any; ``absent`` is If-None-Match: ``*``.
+    ``match`` is the digests of If-Match, ``("*",)`` for any; ``absent`` is If-None-Match: ``*``,
+    ``differs`` the digests of any other.
     """
 
     match: tuple[str, ...] | None = None
     absent: bool = False
+    differs: tuple[str, ...] = ()
 
     def is_met(self, found: Digest | None) -> bool:
         """Whether this is what it wants, ``None`` standing for nothing."""
-        if self.absent and found is not None:
+        if found is not None and (self.absent or found in self.differs):
             return False
         return self.match is None or (found is not None and not {"*", found}.isdisjoint(self.match))
 

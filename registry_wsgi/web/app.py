@@ -22,7 +22,7 @@ from registry_wsgi.errors import (
 )
 from registry_wsgi.names import Name
 from registry_wsgi.observing import Observer, nobody
-from registry_wsgi.web.bodies import DRAIN_LIMIT, EXPECTING_LIMIT, StreamBody, drain
+from registry_wsgi.web.bodies import StreamBody, drain
 from registry_wsgi.web.context import Context
 from registry_wsgi.web.observed import observed
 from registry_wsgi.web.request import Environ, Request, RequestBody
@@ -85,7 +85,7 @@ class App:
             response = error(RegistryError(INTERNAL))
         if request is not None and (response.status >= 400 or not request.body.received):  # noqa: PLR2004 - the 4xx and 5xx
             # What is left unread would be taken for the next request, or end the connection.
-            drain(request.body, EXPECTING_LIMIT if "HTTP_EXPECT" in environ else DRAIN_LIMIT)
+            drain(request.body)
         if response.status == HTTPStatus.METHOD_NOT_ALLOWED:
             # > The origin server MUST generate an Allow header field in a 405 response containing a
             # > list of the target resource's currently supported methods.       (RFC 9110, 15.5.6)

@@ -15,9 +15,6 @@ BLOCK: Final = 1 << 20
 DRAIN_LIMIT: Final = 16 << 20
 """Bytes of a refused body that are read, so that a client still sending sees the answer."""
 
-EXPECTING_LIMIT: Final = 1 << 20
-"""The same from a client that could have waited for the answer (``Expect: 100-continue``)."""
-
 DRAIN_SECONDS: Final = 2.0
 
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
@@ -79,8 +76,8 @@ def read_all(body: Body, limit: int) -> bytes | None:
     return b"".join(parts)
 
 
-def drain(body: RequestBody, limit: int = DRAIN_LIMIT) -> None:
-    """Read what is left of a refused body, ``limit`` bytes or so at most."""
+def drain(body: RequestBody) -> None:
+    """Read what is left of a refused body, within bounds."""
     if body.length == 0:
         return
     body.discarding()
@@ -89,7 +86,7 @@ def drain(body: RequestBody, limit: int = DRAIN_LIMIT) -> None:
     try:
         for block in body.blocks():
             size += len(block)
-            if size > limit or time.monotonic() > deadline:
+            if size > DRAIN_LIMIT or time.monotonic() > deadline:
                 return
     except BodyCut:
         return

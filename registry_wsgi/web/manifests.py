@@ -81,12 +81,11 @@ def put(context: Context, request: Request, reference: str) -> Response:
 
 
 def _expectation(request: Request) -> Expectation:
-    """The precondition of a change; If-None-Match with anything but ``*`` is of no use here."""
-    match, absent = request.header("HTTP_IF_MATCH"), request.header("HTTP_IF_NONE_MATCH")
-    return Expectation(
-        strong_tags(match) if match is not None else None,
-        absent is not None and "*" in entity_tags(absent),
-    )
+    """The precondition of a change."""
+    match = request.header("HTTP_IF_MATCH")
+    unwanted = entity_tags(request.header("HTTP_IF_NONE_MATCH") or "")
+    wanted = strong_tags(match) if match is not None else None
+    return Expectation(wanted, "*" in unwanted, unwanted)
 
 
 def delete(context: Context, request: Request, reference: str) -> Response:

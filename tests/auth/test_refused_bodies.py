@@ -57,14 +57,51 @@ def test_a_gigabyte_that_may_not_come_is_not_waited_for(
 
 
 def test_a_client_that_does_not_wait_is_heard_out_for_a_mebibyte(server: RunningServer) -> None:
-    """It asked, and sends all the same: it sees the 401, and can send no more than fits buffers."""
+    """It asked, and sends all the same: a MiB is taken, what fits into buffers, and no more."""
     headers = [*CREDENTIALS["a bad bearer"], "Expect: 100-continue"]
     with Wire(server.host) as wire:
-        wire.send(head("POST", UPLOADS, GIGABYTE, *headers) + b"x" * 70_000)
-        first = wire.send(bytes(2 * MIB)).reply("POST")
+        wire.send(head("POST", UPLOADS, GIGABYTE, *headers) + bytes(MIB))
+        sent = 1
+        while wire.accepts(bytes(MIB)):
+            sent += 1
+
+    assert sent < 64
+
+
+@pytest.mark.parametrize("in_chunks", [False, True], ids=["sized", "chunked"])
+def test_a_client_that_does_not_wait_sees_the_answer(
+    server: RunningServer, in_chunks: bool
+) -> None:
+    """It asked, and sent a little all the same: it is told 401, and never to continue."""
+    body = chunked(bytes(70_000)) if in_chunks else bytes(70_000)
+    length = "Transfer-Encoding: chunked" if in_chunks else f"Content-Length: {len(body)}"
+    headers = [*CREDENTIALS["a bad bearer"], "Expect: 100-continue", length]
+    with Wire(server.host) as wire:
+        first = wire.send(request("POST", UPLOADS, None, *headers) + body).reply("POST")
 
     assert first is not None
-    assert (first.status, first.value("Connection")) == (401, "close")
+    assert first.status == 401
+
+
+def test_a_body_that_is_not_needed_is_not_asked_for(server: RunningServer) -> None:
+    """A request that succeeds without its body is answered, and the connection ends."""
+    with Wire(server.host) as wire:
+        first = wire.send(head("GET", "/healthz", 10, "Expect: 100-continue")).reply()
+        after = wire.send(request("GET", "/healthz")).reply()
+
+    assert first is not None
+    assert (first.status, first.value("Connection")) == (200, "close")
+    assert after is None
+
+
+def test_an_expectation_without_a_body_keeps_the_connection(server: RunningServer) -> None:
+    """There is nothing that could come."""
+    asked = request("GET", "/healthz", None, "Expect: 100-continue")
+    with Wire(server.host) as wire:
+        wire.send(asked * 2)
+        replies = [wire.reply() for _ in range(4)]
+
+    assert [reply and reply.status for reply in replies] == [100, 200, 100, 200]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])

@@ -97,6 +97,16 @@ def test_a_tag_that_is_not_there_matches_nothing(
     assert http.get(f"/v2/{repository}/manifests/v1").body == pushed.body
 
 
+def test_a_tag_moves_unless_it_is_where_it_should_not_be(
+    http: Verbs, repository: str, pushed: Pushed
+) -> None:
+    """If-None-Match with a digest gets 412 while the tag is on it, and 201 otherwise."""
+    other(http, repository, "v1", 412, If_None_Match=f'"{pushed.digest}"')
+    assert http.get(f"/v2/{repository}/manifests/v1").body == pushed.body
+
+    other(http, repository, "v1", 201, If_None_Match=f'"{UNKNOWN_DIGEST}"')
+
+
 @pytest.mark.parametrize("by", ["tag", "digest"])
 def test_what_was_seen_is_deleted(http: Verbs, repository: str, pushed: Pushed, by: str) -> None:
     """DELETE with If-Match gets 412 and deletes nothing while another digest is there, else 202."""
@@ -104,6 +114,7 @@ def test_what_was_seen_is_deleted(http: Verbs, repository: str, pushed: Pushed, 
     path = f"/v2/{repository}/manifests/{reference}"
     http.delete(path, 412, If_Match=f'"{UNKNOWN_DIGEST}"')
     http.delete(path, 412, If_None_Match="*")
+    http.delete(path, 412, If_None_Match=f'W/"{pushed.digest}"')
     assert http.get(f"/v2/{repository}/manifests/v1").body == pushed.body
 
     http.delete(path, 202, If_Match=f'"{pushed.digest}"')
