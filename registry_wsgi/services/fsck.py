@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from registry_wsgi.errors import RegistryError
 from registry_wsgi.names import Digest, digest_of, new_hash
+from registry_wsgi.services.gc import destroy, stray
 from registry_wsgi.storage.collecting import Collection
 from registry_wsgi.storage.inspecting import BlobRow, Inspection
 from registry_wsgi.storage.store import BlobStore
@@ -116,11 +117,13 @@ class FsckService:
         for digest in self.store.blobs():
             if self.collection.knows(digest):
                 continue
-            with self.store.lock(digest):
-                if self.collection.knows(digest):
+            if self.repair:
+                if destroy(self.collection, self.store, stray(digest)) is None:
                     continue
-                if self.repair:
-                    self.store.remove(digest)
+            else:
+                with self.store.lock(digest):
+                    if self.collection.knows(digest):
+                        continue
             done = "removed" if self.repair else ""
             yield Finding(digest, "stray file; the next gc removes it", note=True, repaired=done)
 

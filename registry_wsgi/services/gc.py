@@ -3,7 +3,8 @@
 Rows before bytes on the way out: a blob that nothing needs is doomed in one synced transaction
 and from then on served to nobody, so that a client uploads it again; only then, under the lock
 that a commit of the same digest takes, and only if it was not uploaded meanwhile, its bytes go,
-and its row last. A kill at any step leaves what the next run finishes.
+and its row last. A file without a row gets a doomed one first. A kill at any step leaves what the
+next run finishes.
 """
 
 from collections.abc import Callable, Iterator
@@ -106,7 +107,7 @@ class CollectorService:
         self.pause("links")
         for doomed in self.collection.doom():
             self.pause("doomed")
-            yield from self._destroy(doomed)
+            yield from self._destroy(doomed, "blob", UNNEEDED)
         self.pause("destroyed")
         yield from self._sweep()
 
@@ -149,33 +150,19 @@ class CollectorService:
         except RegistryError as error:
             return error.row is UPLOAD_UNKNOWN and self.collection.expire_upload(uuid, before)
 
-    def _destroy(self, doomed: Doomed) -> Iterator[Removal]:
-        with self.store.lock(doomed.digest):
-            if not self.collection.is_doomed(doomed):
-                return
-            freed = _freed(self.store.stored(doomed.digest))
-            self.pause("locked")
-            self.store.remove(doomed.digest)
-            self.pause("removed")
-            self.collection.forget(doomed)
-        yield Removal("blob", doomed.digest, UNNEEDED, freed)
+    def _destroy(self, doomed: Doomed, kind: str, why: str) -> Iterator[Removal]:
+        freed = destroy(self.collection, self.store, doomed, self.pause)
+        if freed is not None:
+            yield Removal(kind, doomed.digest, why, freed)
 
     def _sweep(self) -> Iterator[Removal]:
         """Remove files that no row tells of, each under its lock with the row read again."""
         for digest in self.store.blobs():
             if not self.collection.knows(digest):
-                yield from self._sweep_blob(digest)
+                yield from self._destroy(stray(digest), "stray", STRAY_BLOB)
         for uuid in self.store.uploads():
             if not self.collection.has_upload(uuid):
                 yield from self._sweep_upload(uuid)
-
-    def _sweep_blob(self, digest: Digest) -> Iterator[Removal]:
-        with self.store.lock(digest):
-            if self.collection.knows(digest):
-                return
-            freed = _freed(self.store.stored(digest))
-            self.store.remove(digest)
-        yield Removal("stray", digest, STRAY_BLOB, freed)
 
     def _sweep_upload(self, uuid: str) -> Iterator[Removal]:
         freed = _freed(self.store.staged(uuid))
@@ -185,6 +172,33 @@ class CollectorService:
                     return
                 self.store.discard(uuid)
             yield Removal("stray", uuid, STRAY_UPLOAD, freed)
+
+
+def stray(digest: Digest) -> Doomed:
+    """A file without a row, as what is to be destroyed."""
+    return Doomed(digest, 0, 0)
+
+
+def destroy(
+    collection: Collection,
+    store: BlobStore,
+    doomed: Doomed,
+    pause: Callable[[str], None] = no_pause,
+) -> int | None:
+    """Take a blob's bytes away, then its row; the bytes of disk given back.
+
+    ``None``, and nothing is gone, if the blob was uploaded again meanwhile.
+    """
+    with store.lock(doomed.digest):
+        condemned = collection.condemn(doomed)
+        if condemned is None:
+            return None
+        freed = _freed(store.stored(doomed.digest))
+        pause("locked")
+        store.remove(doomed.digest)
+        pause("removed")
+        collection.forget(condemned)
+    return freed
 
 
 def _freed(stored: StoredFile | None) -> int:

@@ -33,7 +33,10 @@ class Unneeded:
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """A blob on its way out: served to nobody; its bytes go next, then its row."""
+    """A blob on its way out: served to nobody; its bytes go next, then its row.
+
+    ``generation`` is its row's, which every upload and every look changes, 0 for no row at all.
+    """
 
     digest: Digest
     size: int
@@ -63,8 +66,15 @@ class Collection(Protocol):
         """Doom what no repository serves, durably; yields also what earlier runs doomed."""
         ...
 
-    def is_doomed(self, doomed: Doomed) -> bool:
-        """Whether it still is, and was not uploaded again. The caller holds the digest's lock."""
+    def condemn(self, doomed: Doomed) -> Doomed | None:
+        """Settle that the bytes go, durably; ``None`` if the blob was uploaded again.
+
+        To read that it is doomed, or that there is no row, would not do. A writer that was killed
+        in the midst of its commit may have left an upload of this digest in the index's log, seen
+        by nobody, and there it is when all are killed and the index is opened anew: only another
+        commit over it keeps it from coming back to bytes that are gone. The caller holds the
+        digest's lock, and drops the row by what is returned.
+        """
         ...
 
     def forget(self, doomed: Doomed) -> None:

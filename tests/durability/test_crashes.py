@@ -191,12 +191,14 @@ def rows_before_bytes(
         staged.publish(digest)
 
 
-def bytes_before_rows(self: CollectorService, doomed: Doomed) -> Iterator[Removal]:
+def bytes_before_rows(
+    self: CollectorService, doomed: Doomed, kind: str, why: str
+) -> Iterator[Removal]:
     """The removal of a blob whose doom is not committed yet, in the wrong order."""
     with self.store.lock(doomed.digest):
         self.store.remove(doomed.digest)
         self.collection.forget(doomed)
-    yield Removal("blob", doomed.digest, "")
+    yield Removal(kind, doomed.digest, why)
 
 
 def test_a_row_before_its_bytes_shows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

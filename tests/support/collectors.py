@@ -11,14 +11,14 @@ from registry_wsgi.storage.opening import open_data
 DAY = 86_400_000
 
 
-def collect_stopping_at(pipe: Pipe, data: Path, step: str) -> None:
-    """Collect without grace; at the first ``step`` say so and wait; say how much was removed."""
+def collect_stopping_at(pipe: Pipe, data: Path, *steps: str) -> None:
+    """Collect without grace; at the first of each step say so and wait; say how much was removed."""
     storage = open_data(data, FileOps())
-    stopped: list[str] = []
+    left = [*steps]
 
     def pause(at: str) -> None:
-        if at == step and not stopped:
-            stopped.append(at)
+        if at in left:
+            left.remove(at)
             pipe.send(at)
             pipe.recv()
 

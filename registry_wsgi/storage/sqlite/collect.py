@@ -72,6 +72,13 @@ _UNSERVED: Final = """
       AND NOT EXISTS (SELECT 1 FROM repository_blobs AS rb WHERE rb.blob_id = b.id)
 """
 
+_CONDEMN: Final = """
+    INSERT INTO blobs (digest, size, doomed, generation) VALUES (?1, ?2, 1, ?3 + 1)
+    ON CONFLICT (digest) DO UPDATE SET generation = generation + 1
+    WHERE doomed = 1 AND generation = ?3
+    RETURNING generation
+"""
+
 _EMPTY: Final = """
     SELECT id FROM repositories AS r
     WHERE NOT EXISTS (SELECT 1 FROM manifests AS m WHERE m.repository_id = r.id)
@@ -156,10 +163,15 @@ class SqliteCollection:
         for digest, size, generation in rows:
             yield Doomed(Digest.unpack(digest), size, generation)
 
-    def is_doomed(self, doomed: Doomed) -> bool:
-        """Whether it still is, in this generation."""
-        statement = "SELECT 1 FROM blobs WHERE digest = ? AND doomed = 1 AND generation = ?"
-        return bool(self._one(statement, doomed.digest.pack(), doomed.generation))
+    def condemn(self, doomed: Doomed) -> Doomed | None:
+        """Write the row anew: a commit that changed nothing would not be in the log."""
+        row = (doomed.digest.pack(), doomed.size, doomed.generation)
+
+        def work(connection: sqlite3.Connection) -> Doomed | None:
+            written = connection.execute(_CONDEMN, row).fetchone()
+            return Doomed(doomed.digest, doomed.size, written[0]) if written else None
+
+        return self._database.write(work, always_durable=True)
 
     def forget(self, doomed: Doomed) -> None:
         """Drop the row."""
