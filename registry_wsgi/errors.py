@@ -45,6 +45,11 @@ class RegistryError(Exception):
         self.more = more
 
 
+def again_in(seconds: int) -> tuple[tuple[str, str], ...]:
+    """``headers`` that say when to try again (RFC 9110, 10.2.3)."""
+    return (("Retry-After", str(seconds)),)
+
+
 @dataclass(slots=True)
 class StorageFault(Exception):  # noqa: N818 - a fault is not the caller's error
     """The disk or the index could not do what was asked.

@@ -53,6 +53,7 @@ class _Parsed(str):
 
     @classmethod
     def _matches(cls, text: str) -> bool:
+        """Whether ``text`` is well formed: each kind says that of its own."""
         raise NotImplementedError(cls)
 
     @classmethod

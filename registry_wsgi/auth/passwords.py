@@ -11,9 +11,7 @@ from typing import Final
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from registry_wsgi.errors import TOO_MANY_REQUESTS, RegistryError
-
-RETRY_AFTER: Final = (("Retry-After", "1"),)
+from registry_wsgi.errors import TOO_MANY_REQUESTS, RegistryError, again_in
 
 REMEMBERED: Final = 1024
 """Most verified pairs that are remembered."""
@@ -45,7 +43,7 @@ class Turns:
     def taken(self) -> Iterator[None]:
         """Have a turn; raises RegistryError (TOOMANYREQUESTS) when too many wait already."""
         if not self._places.acquire(blocking=False):
-            raise RegistryError(TOO_MANY_REQUESTS, "too many sign-ins at once", headers=RETRY_AFTER)
+            raise RegistryError(TOO_MANY_REQUESTS, "too many sign-ins at once", headers=again_in(1))
         try:
             with self._turn():
                 yield

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from registry_wsgi.errors import TOO_MANY_REQUESTS, RegistryError
+from registry_wsgi.errors import TOO_MANY_REQUESTS, RegistryError, again_in
 
 BURST: Final = 20
 """Failures in a row that are answered as fast as the check goes."""
@@ -72,7 +72,7 @@ class Throttle:
         full = max(self._full.get(key) for key in self._keys(name, address))
         wait = full - now - (BURST - 1) * REFILL
         if wait > 0:
-            headers = (("Retry-After", str(math.ceil(wait))),)
+            headers = again_in(math.ceil(wait))
             raise RegistryError(TOO_MANY_REQUESTS, "too many failed sign-ins", headers=headers)
 
     def failed(self, name: str, address: str) -> None:

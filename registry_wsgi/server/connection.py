@@ -135,8 +135,11 @@ def hold_back(request: Any) -> None:
         request.body.is_held_back = True
 
 
-def is_out_of_step(body: Any) -> bool:
-    """Whether nothing can follow a request's body: it was cut, or the client may still send it."""
+def ends_connection(body: Any) -> bool:
+    """Whether nothing can follow a request's body: it was cut, or the client may still send it.
+
+    Of the latter gunicorn is told: it would wait for the rest of the body.
+    """
     if getattr(body, "is_held_back", False):
         body.failed = True
     return bool(getattr(body, "failed", False))

@@ -9,7 +9,7 @@ from typing import Any, Final
 from gunicorn.http.wsgi import Response
 
 from registry_wsgi.server.background import Background
-from registry_wsgi.server.connection import is_out_of_step
+from registry_wsgi.server.connection import ends_connection
 from registry_wsgi.server.lanes import Lanes
 from registry_wsgi.server.sending import sending
 
@@ -81,6 +81,6 @@ class Entry:
             return self._app(environ, start_response)
         response.__class__ = QuietResponse
         parts = self._app(environ, start_response)
-        if is_out_of_step(environ["wsgi.input"]):
+        if ends_connection(environ["wsgi.input"]):
             response.force_close()
         return parts

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypeGuard
 
-from registry_wsgi.errors import UNAVAILABLE, RegistryError
+from registry_wsgi.errors import UNAVAILABLE, RegistryError, again_in
 
 WAIT_SECONDS: Final = 30.0
 """How long a body waits for its turn before it is answered 503."""
@@ -15,8 +15,6 @@ WAITING: Final = 1
 
 SMALL: Final = 64 << 10
 """Announced length, in bytes, up to which a body takes the lane that uploads do not."""
-
-RETRY_AFTER: Final = (("Retry-After", "5"),)
 
 
 class _Reserved(threading.local):
@@ -43,7 +41,7 @@ class Lane:
         if self._reserved.place:
             self._reserved.place = False
         elif not self._places.acquire(blocking=False) and not self._wait():
-            raise RegistryError(UNAVAILABLE, "too many uploads at once", headers=RETRY_AFTER)
+            raise RegistryError(UNAVAILABLE, "too many uploads at once", headers=again_in(5))
         try:
             yield
         finally:

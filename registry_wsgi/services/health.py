@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from registry_wsgi.errors import UNAVAILABLE, RegistryError
+from registry_wsgi.errors import UNAVAILABLE, RegistryError, again_in
 from registry_wsgi.storage.base import Index
 from registry_wsgi.storage.store import BlobStore
 
@@ -34,4 +34,4 @@ class HealthService:
         """Raise RegistryError (UNAVAILABLE) while writes are refused."""
         if self.latched():
             why = "a disk error stopped writes; an operator must start the registry anew"
-            raise RegistryError(UNAVAILABLE, why, headers=(("Retry-After", "60"),))
+            raise RegistryError(UNAVAILABLE, why, headers=again_in(60))

@@ -13,9 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault
-
-RETRY_AFTER = (("Retry-After", "1"),)
+from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault, again_in
 
 
 class FileLock:
@@ -119,7 +117,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _busy() -> RegistryError:
-    return RegistryError(UNAVAILABLE, "the registry is busy", headers=RETRY_AFTER)
+    return RegistryError(UNAVAILABLE, "the registry is busy", headers=again_in(1))
 
 
 class DigestLocks:

@@ -19,6 +19,7 @@ from registry_wsgi.errors import (
     BodyCut,
     RegistryError,
     StorageFault,
+    again_in,
 )
 from registry_wsgi.names import Name
 from registry_wsgi.observing import Observer, nobody
@@ -32,8 +33,6 @@ from registry_wsgi.web.routes import REDIRECTED, Route, build_map
 LOG: Final = logging.getLogger(__name__)
 
 _READING: Final = frozenset({"GET", "HEAD"})
-
-RETRY_AFTER: Final = (("Retry-After", "5"),)
 
 BodyReader = Callable[[Environ], RequestBody]
 
@@ -172,7 +171,7 @@ class App:
     def _storage_failure(fault: StorageFault) -> RegistryError:
         LOG.error("storage: %s (%s): %s", fault.reason, fault.path, fault.cause)
         row = STORAGE_FULL if fault.full else UNAVAILABLE
-        return RegistryError(row, fault.reason, headers=RETRY_AFTER)
+        return RegistryError(row, fault.reason, headers=again_in(5))
 
 
 def _not_allowed(request: Request, why: str) -> RegistryError:

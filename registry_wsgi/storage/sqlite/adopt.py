@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from registry_wsgi.errors import MANIFEST_UNKNOWN, RegistryError
 from registry_wsgi.names import Name, Tag
 from registry_wsgi.storage.adopting import ADOPTER, ELSEWHERE, TagOfOld
 from registry_wsgi.storage.base import Clock, ManifestPush
 from registry_wsgi.storage.sqlite.changes import Change, repository_id
 from registry_wsgi.storage.sqlite.database import Database
-from registry_wsgi.storage.sqlite.manifests import check_needs, move_tags, store
+from registry_wsgi.storage.sqlite.manifests import check_needs, move_tags, remove_tag, store
 
 _LAST: Final = """
     SELECT digest, address FROM events
@@ -55,20 +54,10 @@ class SqliteAdoption:
         return str(last[1]) if last else None
 
     def delete_tag(self, repository: Name, tag: Tag, at: str) -> None:
-        """Remove the tag alone; its manifest stays, and counts as seen now."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            change = self._change(connection, repository, at)
-            target = change.tag_target(tag)
-            if target is None:
-                raise RegistryError(MANIFEST_UNKNOWN, tag)
-            connection.execute(
-                "DELETE FROM tags WHERE repository_id = ? AND name = ?", (change.repository, tag)
-            )
-            change.record("delete", tag, None, target[1])
-            change.lease(target[0])
-
-        self._database.write(work)
+        """See ``remove_tag``."""
+        self._database.write(
+            lambda connection: remove_tag(self._change(connection, repository, at), tag)
+        )
 
 
 def _record_past(change: Change, tag: Tag, digest: bytes) -> None:

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
-from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault, WouldWait
+from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault, WouldWait, again_in
 from registry_wsgi.names import Pattern
-from registry_wsgi.storage.locks import RETRY_AFTER, FileLock
+from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.sqlite.tasks import Task, primary_code
 
 LOG: Final = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ class Database:
             return task.future.result(WRITE_TIMEOUT)
         except TimeoutError:
             if task.future.cancel():
-                raise RegistryError(UNAVAILABLE, "the index is busy", headers=RETRY_AFTER) from None
+                raise RegistryError(UNAVAILABLE, "the index is busy", headers=again_in(1)) from None
         return task.future.result()  # it is being committed: its outcome is certain to come
 
     def _start_writer(self) -> None:

@@ -203,6 +203,22 @@ def move_tags(change: Change, push: ManifestPush, manifest: int) -> None:
         change.record("move" if moved else "push", tag, digest, previous if moved else None)
 
 
+def remove_tag(change: Change, tag: Tag, expect: Expectation = NO_EXPECTATION) -> None:
+    """Remove the tag alone; its manifest stays, and counts as seen now.
+
+    Raises RegistryError (MANIFEST_UNKNOWN, PRECONDITION_FAILED).
+    """
+    target = change.tag_target(tag)
+    if target is None:
+        raise RegistryError(MANIFEST_UNKNOWN, tag)
+    _require(expect, tag, Digest.unpack(target[1]))
+    change.connection.execute(
+        "DELETE FROM tags WHERE repository_id = ? AND name = ?", (change.repository, tag)
+    )
+    change.record("delete", tag, None, target[1])
+    change.lease(target[0])
+
+
 class SqliteManifests:
     """``ManifestIndex`` in SQLite."""
 
@@ -285,21 +301,10 @@ class SqliteManifests:
     def delete_tag(
         self, repository: Name, tag: Tag, actor: Actor, expect: Expectation = NO_EXPECTATION
     ) -> None:
-        """Remove the tag alone; its manifest stays, and counts as seen now."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            change = self._change(connection, repository, actor)
-            target = change.tag_target(tag)
-            if target is None:
-                raise RegistryError(MANIFEST_UNKNOWN, tag)
-            _require(expect, tag, Digest.unpack(target[1]))
-            connection.execute(
-                "DELETE FROM tags WHERE repository_id = ? AND name = ?", (change.repository, tag)
-            )
-            change.record("delete", tag, None, target[1])
-            change.lease(target[0])
-
-        self._database.write(work)
+        """See ``remove_tag``."""
+        self._database.write(
+            lambda connection: remove_tag(self._change(connection, repository, actor), tag, expect)
+        )
 
     def delete_repository(self, repository: Name, actor: Actor) -> None:
         """Remove a repository with its tags, manifests and its right to serve its blobs."""
