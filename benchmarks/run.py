@@ -1,11 +1,13 @@
 """Measure this registry next to others, on this machine, in the same run.
 
     python benchmarks/run.py [--size MIB] [--seconds N] [--repetitions N] [--only WORD] [--disk DIR]
+                             [--network own|host]
 
 Others are those whose binaries are there: CNCF distribution (``registry``), Debian's
 ``docker-registry``, ``olareg``; see ``servers.contenders``. Every number is taken from each
 server in turn, then again, so that what else the machine does falls on all of them; the medians
-are compared. Everything is on the loopback interface and in directories that are removed.
+are compared. Everything is on a loopback interface and in directories that are removed: on one
+of its own as root (see ``network``), else on the machine's.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from measures import (
     with_password,
     with_token,
 )
+from network import congestion_control, enter_own
 from report import Result, table, write
 from servers import OURS, Contender, Running, behind_nginx, contenders, running
 
@@ -138,6 +141,16 @@ def measure_signed_in(run: Run, server: Running, others: Mapping[str, Filled]) -
     run.measure(SIGNED_IN, {**others, OURS: with_token(filled)})
 
 
+def choose_network(wanted: str) -> str:
+    """Enter the network that was asked for, if that is allowed; which one it is, in words."""
+    whose = "the machine's"
+    if wanted == "own":
+        with contextlib.suppress(PermissionError):
+            enter_own()
+            whose = "its own"
+    return f"{whose}, {congestion_control()}"
+
+
 def main() -> int:
     """Run what the command line asks for; 1 if a floor was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -147,14 +160,16 @@ def main() -> int:
     parser.add_argument("--only", default="", help="rows with this in their title")
     parser.add_argument("--disk", type=Path, help="a directory on a real disk")
     parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="one in memory")  # noqa: S108 - directories of one's own are made in it
+    parser.add_argument("--network", choices=["own", "host"], default="own", help="see above")
     options = parser.parse_args()
+    network = choose_network(options.network)
     run = Run(Effort(options.size, options.seconds), options.repetitions, options.only)
     servers = contenders()
     with (
         tempfile.TemporaryDirectory(prefix="bench-", dir=options.memory) as memory,
         tempfile.TemporaryDirectory(prefix="bench-", dir=options.disk) as disk,
     ):
-        machine = description(Path(memory), Path(disk))
+        machine = {**description(Path(memory), Path(disk)), "network": network}
         try:
             run_all(run, servers, Path(memory), Path(disk))
         finally:

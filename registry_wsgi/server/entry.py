@@ -11,7 +11,6 @@ from gunicorn.http.wsgi import Response
 from registry_wsgi.server.background import Background
 from registry_wsgi.server.connection import ends_connection
 from registry_wsgi.server.lanes import Lanes
-from registry_wsgi.server.sending import sending
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -29,8 +28,7 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
         """Send a file; one that turned out too short ends the connection: nobody waits for more."""
         content = respiter.filelike
         begin: int = content.tell()
-        with sending(self.sock, self.response_length or 0):
-            super().write_file(respiter)
+        super().write_file(respiter)
         end = os.fstat(content.fileno()).st_size
         if end < begin + (self.response_length or 0):
             LOG.error("%s lost its end while it was sent: run fsck", content.name)

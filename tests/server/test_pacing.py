@@ -1,0 +1,95 @@
+"""Connections within this machine are not paced; all others are left as they are."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from support.congestion import (
+    congestion_control,
+    congestion_controls,
+    default_congestion_control,
+)
+from support.server import RunningServer
+from support.wire import Wire, request
+
+from registry_wsgi.server import pacing
+from registry_wsgi.server.pacing import NAME_LENGTH, UNPACED, send_unpaced
+
+OTHER = next((name for name in congestion_controls() if name != "reno"), "reno").encode()
+"""Something to choose but what is chosen for them, if the system has it."""
+
+
+@contextmanager
+def accepted(family: int, address: Any, bind: Any) -> Iterator[socket.socket]:
+    """The server's end of a connection, of which the client's end is bound to an address."""
+    with socket.socket(family) as listener, socket.socket(family) as client:
+        listener.bind(address)
+        if family != socket.AF_UNIX:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, OTHER)
+        listener.listen()
+        if bind is not None:
+            client.bind(bind)
+        client.connect(listener.getsockname())
+        connection, _ = listener.accept()
+        with connection:
+            yield connection
+
+
+def control_of(connection: socket.socket) -> bytes:
+    """The name of the connection's congestion control."""
+    given = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, NAME_LENGTH)
+    return given.rstrip(b"\0")
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "bind", "unpaced"),
+    [
+        (socket.AF_INET, ("127.0.0.1", 0), None, True),
+        (socket.AF_INET6, ("::1", 0), None, True),
+        (socket.AF_INET, ("127.0.0.1", 0), ("127.0.0.2", 0), False),
+    ],
+    ids=["127.0.0.1", "::1", "another address"],
+)
+def test_what_is_paced_within_the_machine_is_paced_no_more(
+    monkeypatch: pytest.MonkeyPatch, family: int, address: object, bind: object, unpaced: bool
+) -> None:
+    """Both ends have one address: then it is the same machine's."""
+    monkeypatch.setattr(pacing, "PACED", (OTHER,))
+    with accepted(family, address, bind) as connection:
+        send_unpaced(connection)
+
+        assert control_of(connection) == (UNPACED if unpaced else OTHER)
+
+
+def test_what_is_not_paced_stays_as_the_system_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only those that set timers are changed."""
+    monkeypatch.setattr(pacing, "PACED", (b"another",))
+    with accepted(socket.AF_INET, ("127.0.0.1", 0), None) as connection:
+        send_unpaced(connection)
+
+        assert control_of(connection) == OTHER
+
+
+def test_unix_sockets_and_clients_that_are_gone_are_no_error() -> None:
+    """There is nothing to choose for them."""
+    with accepted(socket.AF_UNIX, "", None) as connection:
+        send_unpaced(connection)
+    closed = socket.socket()
+    closed.close()
+    send_unpaced(closed)
+
+
+def test_the_server_does_not_have_its_local_clients_wait_for_timers(
+    way: str, server: RunningServer
+) -> None:
+    """Whatever the system's default is, BBR it is not; through gunicorn alone it is the default."""
+    default = default_congestion_control()
+    with Wire(server.host) as wire:
+        wire.exchange(request("GET", "/v2/"))
+        near, far = wire.socket.getpeername(), wire.socket.getsockname()
+
+        found = congestion_control(near, far)
+
+    assert found == ("reno" if default.startswith("bbr") and way != "plain" else default)
