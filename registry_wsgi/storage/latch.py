@@ -18,6 +18,7 @@ class Latch:
 
     def __init__(self, data: Path, ops: FileOps) -> None:
         self._path = data / NAME
+        self._name = str(self._path)
         self._ops = ops
         self._raised = False
 
@@ -37,7 +38,7 @@ class Latch:
 
     def is_set(self) -> bool:
         """Whether writes are refused."""
-        return self._raised or self._path.exists()
+        return self._raised or os.path.exists(self._name)  # noqa: PTH110 - asked in each request
 
     def clear(self) -> None:
         """Accept writes again: fsck has passed, at an operator's start."""

@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from registry_wsgi.storage.sqlite import database as module
 from registry_wsgi.storage.sqlite.database import Database, connect
 
 FULL, NORMAL = 2, 1
+IN_MEMORY = 2
 
 SETTINGS = {
     "journal_mode": "wal",
@@ -26,7 +28,7 @@ SETTINGS = {
     "trusted_schema": 0,
     "cell_size_check": 1,
     "mmap_size": 0,
-    "journal_size_limit": 4 << 20,
+    "journal_size_limit": 8 << 20,
 }
 
 
@@ -136,6 +138,25 @@ def test_a_commit_is_synced_when_it_must_be(
     configured.close()
 
     assert found == expected
+
+
+def test_each_commit_is_synced_as_it_has_to_be_whatever_the_last_one_was(
+    database: Database,
+) -> None:
+    """A lease between two pushes changes nothing for them."""
+    found = [
+        database.write(lambda connection: pragma(connection, "synchronous"), durable=durable)
+        for durable in (True, False, True, True, False)
+    ]
+
+    assert found == [FULL, NORMAL, FULL, FULL, NORMAL]
+
+
+def test_what_may_have_to_be_undone_is_kept_in_memory(database: Database) -> None:
+    """Else every batch would make, and remove, a file."""
+    kept = database.write(lambda connection: pragma(connection, "temp_store"))
+
+    assert kept == IN_MEMORY
 
 
 # --- Transactions ---------------------------------------------------------------------------------
@@ -311,6 +332,15 @@ def test_a_writer_checkpoints_when_the_log_is_long(
 
     assert bool(checkpoints) == (most == 0)
     assert not checkpoints or statements.index(checkpoints[0]) > statements.index("COMMIT")
+
+
+def test_a_log_that_was_checkpointed_is_written_over_and_keeps_its_room(database: Database) -> None:
+    """Below the mark nothing has to be allocated: a sync is of data alone."""
+    long_names = (f"{number}".rjust(1 << 20, "x") for number in range(9))
+    for name in long_names:
+        database.write(partial(add, name))
+
+    assert database.wal_size() == module.WAL_CHECKPOINT
 
 
 def test_a_full_disk_is_tried_again_when_room_can_be_made(tmp_path: Path) -> None:

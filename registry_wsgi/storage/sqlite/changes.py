@@ -91,8 +91,8 @@ class Change:
             (manifest, self.age),
         )
 
-    def lease_needs(self, manifest: int) -> None:
-        """The same for everything that this manifest needs, blobs and manifests."""
+    def lease_blobs(self, manifest: int) -> None:
+        """The same for the blobs that this manifest needs."""
         self.connection.execute(
             """UPDATE repository_blobs SET seen_age = max(seen_age, ?1)
                WHERE repository_id = ?2 AND blob_id IN (
@@ -100,6 +100,9 @@ class Change:
                    WHERE f.manifest_id = ?3 AND f.kind IN (0, 3))""",
             (self.age, self.repository, manifest),
         )
+
+    def lease_manifests(self, manifest: int) -> None:
+        """The same for the manifests that this manifest needs: children, or a subject."""
         self.connection.execute(
             """INSERT INTO manifest_leases
                SELECT m.id, ?1 FROM manifest_references AS f
@@ -111,7 +114,8 @@ class Change:
 
     def remove(self, manifest: int) -> None:
         """Delete a manifest with its edges; what only it needed or kept counts as seen now."""
-        self.lease_needs(manifest)
+        self.lease_blobs(manifest)
+        self.lease_manifests(manifest)
         self.connection.execute(
             """INSERT INTO manifest_leases
                SELECT r.id, ?1 FROM manifests AS m

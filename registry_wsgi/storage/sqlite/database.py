@@ -57,7 +57,7 @@ _SETTINGS: Final = (
     ("cell_size_check", "ON", 1),
     ("mmap_size", "0", 0),
     # Else a log that was long once stays that long, and every commit would checkpoint.
-    ("journal_size_limit", str(WAL_CHECKPOINT // 2), WAL_CHECKPOINT // 2),
+    ("journal_size_limit", str(WAL_CHECKPOINT), WAL_CHECKPOINT),
 )
 
 
@@ -148,6 +148,7 @@ class Database:
         open_connection: Callable[[Path], sqlite3.Connection] = connect,
     ) -> None:
         self.path = path
+        self._log = f"{path}-wal"
         self.lock = lock
         self._durable = durable
         self._make_room = make_room
@@ -164,6 +165,7 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
+        self._syncing = True
         self._starting = threading.Lock()
 
     def after_fork(self) -> None:
@@ -238,9 +240,13 @@ class Database:
                 with self.lock.held():
                     batch = self._batch(first, tasks)
                     if connection is None:
-                        connection = self._open_connection(self.path)
+                        connection = self._open_to_write()
                     self._commit_with_room(connection, batch)
-                    self._checkpoint(connection)
+                    if self.wal_size() > WAL_CHECKPOINT:
+                        self._answer(batch)
+                        self._checkpoint(connection)
+                # Whoever is answered wants the interpreter: other processes need not wait for it.
+                self._answer(batch)
             except (sqlite3.Error, OSError, StorageFault, RegistryError) as error:
                 if primary_code(error) == sqlite3.SQLITE_IOERR:
                     self._judge(error)
@@ -253,6 +259,13 @@ class Database:
         if connection is not None:
             with self.lock.held():
                 connection.close()
+
+    def _open_to_write(self) -> sqlite3.Connection:
+        connection = self._open_connection(self.path)
+        # What savepoints may have to undo is little, and each batch would make a file for it.
+        connection.execute("PRAGMA temp_store = MEMORY")
+        self._syncing = True
+        return connection
 
     @staticmethod
     def _batch(first: Task, tasks: "queue.SimpleQueue[Task | None]") -> list[Task]:
@@ -284,7 +297,9 @@ class Database:
 
     def _commit(self, connection: sqlite3.Connection, batch: list[Task]) -> None:
         durable = any(task.durable for task in batch)
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        if durable != self._syncing:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._syncing = durable
         connection.execute("BEGIN IMMEDIATE")
         try:
             for task in batch:
@@ -293,23 +308,24 @@ class Database:
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+    @staticmethod
+    def _answer(batch: list[Task]) -> None:
+        """Tell those who wait what came of it, now that it is committed."""
         for task in batch:
             task.answer()
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         size = self.wal_size()
-        if size > WAL_CHECKPOINT:
-            mode = "TRUNCATE" if size > WAL_TRUNCATE else "PASSIVE"
-            busy = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[0]
-            if busy and size > WAL_TRUNCATE:
-                LOG.warning(
-                    "the index's WAL is %d MiB: a reader keeps it from shrinking", size >> 20
-                )
+        mode = "TRUNCATE" if size > WAL_TRUNCATE else "PASSIVE"
+        busy = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[0]
+        if busy and size > WAL_TRUNCATE:
+            LOG.warning("the index's WAL is %d MiB: a reader keeps it from shrinking", size >> 20)
 
     def wal_size(self) -> int:
         """Bytes in the write-ahead log. Only its name is looked at: opening it drops locks."""
         try:
-            return self.path.with_name(f"{self.path.name}-wal").stat().st_size
+            return os.stat(self._log).st_size  # noqa: PTH116 - asked at each commit
         except FileNotFoundError:
             return 0
 

@@ -2,8 +2,8 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 from registry_wsgi.errors import (
     DENIED,
@@ -35,6 +35,8 @@ from registry_wsgi.storage.sqlite.changes import (
     repository_id,
 )
 from registry_wsgi.storage.sqlite.database import Database
+
+T = TypeVar("T")
 
 _BY_TAG: Final = """
     SELECT m.digest, m.media_type, m.body FROM repositories AS r
@@ -72,6 +74,23 @@ _INSERT: Final = """
     RETURNING id
 """
 
+_AT_ONCE: Final = 250
+"""Most digests in one statement: 127 layers are an image's, an artifact may have any number."""
+
+# The digests first, whatever SQLite thinks of an index's statistics: a repository may be large.
+_BLOB_SIZES: Final = """
+    SELECT json_group_object(hex(b.digest), b.size) FROM blobs AS b
+    CROSS JOIN repository_blobs AS rb ON rb.blob_id = b.id AND rb.repository_id = ?
+    WHERE b.digest IN ({})
+"""
+
+_CHILD_SIZES: Final = """
+    SELECT json_group_object(hex(digest), length(body)) FROM manifests
+    WHERE repository_id = ? AND digest IN ({})
+"""
+
+_EDGES: Final = "INSERT OR IGNORE INTO manifest_references VALUES {}"
+
 _PUT_TAG: Final = """
     INSERT INTO tags (repository_id, name, manifest_id, moved_at) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET manifest_id = ?3, moved_at = ?4
@@ -88,6 +107,8 @@ def _require(expect: Expectation, reference: Reference, found: Digest | None) ->
 
 def _check_expectation(change: Change, push: ManifestPush) -> None:
     """Raise RegistryError (PRECONDITION_FAILED) unless every tag is as the client wants it."""
+    if push.expect == NO_EXPECTATION:
+        return
     for reference in push.tags or (push.digest,):
         if isinstance(reference, Digest):
             current = _manifest_id(change.connection, change.repository, reference)
@@ -106,40 +127,44 @@ def _manifest_id(connection: sqlite3.Connection, repository: int, digest: Digest
     return int(row[0]) if row else None
 
 
-def _blob_size(connection: sqlite3.Connection, repository: int, digest: Digest) -> int | None:
-    row = connection.execute(
-        """SELECT b.size FROM blobs AS b
-           JOIN repository_blobs AS rb ON rb.blob_id = b.id AND rb.repository_id = ?
-           WHERE b.digest = ?""",
-        (repository, digest.pack()),
-    ).fetchone()
-    return int(row[0]) if row else None
+def _sizes(change: Change, sizes: str, descriptors: Sequence[Descriptor]) -> dict[Digest, int]:
+    """Of what is stored of these, asked of the index in as few steps as can be.
+
+    Between two steps another thread may take the interpreter, and the writer's lock waits for it.
+    """
+    found: dict[str, int] = {}
+    for some in _chunks([one.digest.pack() for one in descriptors]):
+        statement = sizes.format(_places("?", some))
+        row = change.connection.execute(statement, (change.repository, *some)).fetchone()
+        found.update(json.loads(row[0]))
+    return {
+        one.digest: found[key] for one in descriptors if (key := one.digest.hex.upper()) in found
+    }
 
 
-def _child_size(connection: sqlite3.Connection, repository: int, digest: Digest) -> int | None:
-    row = connection.execute(
-        "SELECT length(body) FROM manifests WHERE repository_id = ? AND digest = ?",
-        (repository, digest.pack()),
-    ).fetchone()
-    return int(row[0]) if row else None
+def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), _AT_ONCE):
+        yield values[start : start + _AT_ONCE]
 
 
-_SizeOf = Callable[[sqlite3.Connection, int, Digest], int | None]
+def _places(place: str, values: Sequence[Any]) -> str:
+    return ", ".join([place] * len(values))
 
 
 def check_needs(change: Change, push: ManifestPush) -> None:
     """Raise RegistryError unless what the manifest needs is in its repository, at those sizes."""
-    needs: list[tuple[tuple[Descriptor, ...], _SizeOf, bool]] = [
-        (push.manifest.blobs, _blob_size, False),
-        (push.manifest.children, _child_size, push.sparse),
+    needs: list[tuple[tuple[Descriptor, ...], str, bool]] = [
+        (push.manifest.blobs, _BLOB_SIZES, False),
+        (push.manifest.children, _CHILD_SIZES, push.sparse),
         # > A registry MUST initially accept an otherwise valid manifest with a `subject` field
         # > that references a manifest that does not exist in the repository
-        ((push.manifest.subject,) if push.manifest.subject else (), _child_size, True),
+        ((push.manifest.subject,) if push.manifest.subject else (), _CHILD_SIZES, True),
     ]
     missing: list[Digest] = []
-    for descriptors, size_of, may_miss in needs:
+    for descriptors, sizes, may_miss in needs:
+        sizes_stored = _sizes(change, sizes, descriptors)
         for descriptor in descriptors:
-            stored = size_of(change.connection, change.repository, descriptor.digest)
+            stored = sizes_stored.get(descriptor.digest)
             if stored is None:
                 if not may_miss:
                     missing.append(descriptor.digest)
@@ -179,12 +204,14 @@ def store(change: Change, push: ManifestPush) -> int:
         push.body,
     )
     stored = int(change.connection.execute(_INSERT, row).fetchone()[0])
-    change.connection.executemany(
-        "INSERT OR IGNORE INTO manifest_references VALUES (?, ?, ?, ?)",
-        [(change.repository, digest, kind, stored) for digest, kind in _edges(push)],
-    )
+    edges = [(change.repository, digest, kind, stored) for digest, kind in _edges(push)]
+    for some in _chunks(edges):
+        statement = _EDGES.format(_places("(?, ?, ?, ?)", some))
+        change.connection.execute(statement, [value for edge in some for value in edge])
     change.lease(stored)
-    change.lease_needs(stored)
+    change.lease_blobs(stored)
+    if manifest.children or manifest.subject:
+        change.lease_manifests(stored)
     return stored
 
 

@@ -49,7 +49,9 @@ class Task:
         return isinstance(error, Exception)
 
     def answer(self) -> None:
-        """Hand the outcome to whoever waits, after the commit."""
+        """Hand the outcome to whoever waits, after the commit; once."""
+        if self.future.done():
+            return
         if isinstance(self.outcome, BaseException):
             self.future.set_exception(self.outcome)
         else:
