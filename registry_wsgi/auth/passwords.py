@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
 from typing import Final
 
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -105,6 +106,7 @@ class PasswordChecker:
                 self._right.popitem(last=False)
 
 
+@lru_cache(maxsize=1024)
 def fingerprint(stored: str) -> str:
     """What a bearer token remembers of the credential it was given for; changes with it."""
     return hashlib.sha256(stored.encode("utf-8")).hexdigest()[:16]

@@ -1,6 +1,7 @@
 """The keys that sign ``_state`` and tokens: one file, made once, shared by all workers."""
 
 import logging
+import os
 import secrets
 import stat
 from collections.abc import Iterator
@@ -65,6 +66,7 @@ class Keys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._name = str(path)
         self._mark = self._signature()
         self._keys = tuple(read(path))
 
@@ -85,7 +87,7 @@ class Keys:
     def _signature(self) -> tuple[int, int, int] | None:
         """What changes with the file, ``None`` while there is none."""
         try:
-            found = self._path.stat()
+            found = os.stat(self._name)  # noqa: PTH116 - asked in each request
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino

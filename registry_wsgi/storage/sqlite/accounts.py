@@ -19,6 +19,7 @@ _ACCOUNT: Final = """
     )
     FROM users
 """
+_ACCOUNT_OF: Final = f"{_ACCOUNT} WHERE name = ?"
 
 
 def _account(row: tuple[Any, ...]) -> Account:
@@ -47,7 +48,7 @@ class SqliteAccounts:
 
     def account(self, name: str) -> Account | None:
         """The account of this name."""
-        rows = self._rows(f"{_ACCOUNT} WHERE name = ?", name)
+        rows = self._rows(_ACCOUNT_OF, name)
         return _account(rows[0]) if rows else None
 
     def accounts(self) -> list[Account]:
