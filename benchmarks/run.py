@@ -6,8 +6,8 @@
 Others are those whose binaries are there: CNCF distribution (``registry``), Debian's
 ``docker-registry``, ``olareg``; see ``servers.contenders``. Every number is taken from each
 server in turn, then again, so that what else the machine does falls on all of them; the medians
-are compared. Everything is on a loopback interface and in directories that are removed: on one
-of its own as root (see ``network``), else on the machine's.
+are compared. Everything is on the loopback interface and in directories that are removed; with
+``--network own``, which takes root, on a loopback interface of its own (see ``network``).
 """
 
 import argparse
@@ -160,7 +160,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="rows with this in their title")
     parser.add_argument("--disk", type=Path, help="a directory on a real disk")
     parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="one in memory")  # noqa: S108 - directories of one's own are made in it
-    parser.add_argument("--network", choices=["own", "host"], default="own", help="see above")
+    parser.add_argument("--network", choices=["own", "host"], default="host", help="see above")
     options = parser.parse_args()
     network = choose_network(options.network)
     run = Run(Effort(options.size, options.seconds), options.repetitions, options.only)

@@ -11,6 +11,7 @@ from gunicorn.http.wsgi import Response
 from registry_wsgi.server.background import Background
 from registry_wsgi.server.connection import ends_connection
 from registry_wsgi.server.lanes import Lanes
+from registry_wsgi.server.outgoing import DEFERRAL, Rest, send_eagerly
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -28,9 +29,17 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
         """Send a file; one that turned out too short ends the connection: nobody waits for more."""
         content = respiter.filelike
         begin: int = content.tell()
-        super().write_file(respiter)
-        end = os.fstat(content.fileno()).st_size
-        if end < begin + (self.response_length or 0):
+        end = begin + (self.response_length or 0)
+        if not DEFERRAL.is_allowed or not self.response_length or not self.can_sendfile():
+            super().write_file(respiter)
+        else:
+            self.send_headers()
+            reached = send_eagerly(self.sock, content.fileno(), begin, end)
+            if reached < end <= os.fstat(content.fileno()).st_size:
+                DEFERRAL.leave(Rest.of(content, reached, end))
+            else:
+                self.sock.setblocking(True)
+        if os.fstat(content.fileno()).st_size < end:
             LOG.error("%s lost its end while it was sent: run fsck", content.name)
             self.force_close()
 

@@ -11,7 +11,9 @@ body is wanted.
 
 import contextlib
 import errno
+import resource
 import selectors
+import socket
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -24,12 +26,14 @@ from registry_wsgi.server.balance import Share
 from registry_wsgi.server.connection import has_arrived, hold_back
 from registry_wsgi.server.known import is_known
 from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes, is_small
+from registry_wsgi.server.outgoing import DEFERRAL, Sender
 from registry_wsgi.server.pacing import send_unpaced
 
 CLOSERS: Final = 2
 """Threads that wait with connections that are being closed."""
 
 _PARKED: Final = object()
+_SENDING: Final = object()
 
 
 class _Again:
@@ -56,6 +60,14 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self._share = Share(self.age)
         self._next_beat = 0.0
         self._closing = ThreadPoolExecutor(CLOSERS, "closing")
+        self._sender = Sender()
+
+    def init_process(self) -> None:
+        """Start, with as many open files as may be: a connection that is sent a file has two."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        super().init_process()
 
     def run(self) -> None:
         """Gunicorn's loop, for an application that says which lane its uploads take."""
@@ -111,7 +123,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         if is_known():
             hold_back(req)
         if lane is None:
-            return super().handle_request(req, conn)
+            return self._answer_in_part(req, conn)
         until = conn.__dict__.pop("waits_until", None) or time.monotonic() + WAIT_SECONDS
         if not lane.reserve() and time.monotonic() < until:
             conn.waits_until = until
@@ -123,12 +135,29 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         finally:
             lane.unreserve()
 
+    def _answer_in_part(self, req: Any, conn: Any) -> Any:
+        """Serve a request whose body, if any, is here; a file that it gets may be sent later."""
+        if not is_known() or type(conn.sock) is not socket.socket or not _has_no_body(req):
+            return super().handle_request(req, conn)
+        with DEFERRAL.allowed() as left:
+            reusable = super().handle_request(req, conn)
+            conn.rest = left.take()
+        return reusable
+
     def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:
-        return _PARKED if keepalive is _PARKED else super()._keepalive_after(conn, keepalive)
+        if keepalive is _PARKED:
+            return _PARKED
+        if conn.__dict__.get("rest") is not None:
+            conn.reusable = keepalive
+            return _SENDING
+        return super()._keepalive_after(conn, keepalive)
 
     def finish_request(self, conn: Any, fs: "Future[Any]") -> None:
         """What becomes of a connection that a thread is done with, in the thread that polls."""
-        if not fs.cancelled() and fs.exception() is None and fs.result() is _PARKED:
+        if not fs.cancelled() and fs.exception() is None and fs.result() is _SENDING:
+            rest, conn.rest = conn.rest, None
+            self._sender.send(conn.sock, rest, partial(self.method_queue.defer, self._sent, conn))
+        elif not fs.cancelled() and fs.exception() is None and fs.result() is _PARKED:
             self._parked.append(conn)
             # A place may have come free since it was refused one.
             self._unpark(conn.waits_for)
@@ -138,6 +167,12 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._closing.submit(_close, conn)
         else:
             super().finish_request(conn, fs)
+
+    def _sent(self, conn: Any, complete: bool) -> None:
+        """What becomes of a connection whose file was sent, or could not be."""
+        outcome: Future[bool] = Future()
+        outcome.set_result(complete and conn.reusable)
+        self.finish_request(conn, outcome)
 
     def _unpark(self, lane: Lane) -> None:
         """Let the one that waits longest for this lane try again if there is room."""
@@ -166,6 +201,11 @@ def _close(conn: Any) -> None:
 def _waits_until(conn: Any) -> float:
     until: float = conn.waits_until
     return until
+
+
+def _has_no_body(request: Any) -> bool:
+    reader: Any = getattr(request.body, "reader", None)
+    return type(reader) is LengthReader and not reader.length
 
 
 def _lane_of(request: Any, source: Any, lanes: Lanes | None) -> Lane | None:

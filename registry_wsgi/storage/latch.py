@@ -37,8 +37,14 @@ class Latch:
             LOG.critical("the flag %s cannot be written durably: %s", self._path, error)
 
     def is_set(self) -> bool:
-        """Whether writes are refused."""
-        return self._raised or os.path.exists(self._name)  # noqa: PTH110 - asked in each request
+        """Whether writes are refused; raises OSError where that cannot be known."""
+        if self._raised:
+            return True
+        try:
+            os.stat(self._name)  # noqa: PTH116 - asked in each request
+        except FileNotFoundError:
+            return False
+        return True
 
     def clear(self) -> None:
         """Accept writes again: fsck has passed, at an operator's start."""

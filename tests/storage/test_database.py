@@ -16,9 +16,9 @@ from registry_wsgi.errors import BLOB_UNKNOWN, RegistryError, StorageFault
 from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.sqlite import database as module
 from registry_wsgi.storage.sqlite.database import Database, connect
+from registry_wsgi.storage.sqlite.tasks import Task
 
 FULL, NORMAL = 2, 1
-IN_MEMORY = 2
 
 SETTINGS = {
     "journal_mode": "wal",
@@ -150,13 +150,6 @@ def test_each_commit_is_synced_as_it_has_to_be_whatever_the_last_one_was(
     ]
 
     assert found == [FULL, NORMAL, FULL, FULL, NORMAL]
-
-
-def test_what_may_have_to_be_undone_is_kept_in_memory(database: Database) -> None:
-    """Else every batch would make, and remove, a file."""
-    kept = database.write(lambda connection: pragma(connection, "temp_store"))
-
-    assert kept == IN_MEMORY
 
 
 # --- Transactions ---------------------------------------------------------------------------------
@@ -325,8 +318,9 @@ def test_a_writer_checkpoints_when_the_log_is_long(
     """Above the mark the log's pages go into the database, after the commit and under the lock."""
     monkeypatch.setattr(module, "WAL_CHECKPOINT", most)
     statements: list[str] = []
-    database.write(lambda connection: connection.set_trace_callback(statements.append))
     database.write(lambda connection: add("a", connection))
+    database.write(lambda connection: connection.set_trace_callback(statements.append))
+    database.write(lambda connection: add("b", connection))
     with database.lock.held():  # once the writer has finished
         checkpoints = [text for text in statements if "wal_checkpoint" in text]
 
@@ -336,11 +330,34 @@ def test_a_writer_checkpoints_when_the_log_is_long(
 
 def test_a_log_that_was_checkpointed_is_written_over_and_keeps_its_room(database: Database) -> None:
     """Below the mark nothing has to be allocated: a sync is of data alone."""
-    long_names = (f"{number}".rjust(1 << 20, "x") for number in range(9))
+    long_names = (f"{number}".rjust(1 << 20, "x") for number in range(12))
+    sizes = []
     for name in long_names:
         database.write(partial(add, name))
+        with database.lock.held():  # once the writer has finished
+            sizes.append(database.wal_size())
 
-    assert database.wal_size() == module.WAL_CHECKPOINT
+    mark = module.WAL_CHECKPOINT
+    grown = [size > mark for size in sizes].index(True)
+    assert min(sizes[grown:]) == mark
+
+
+def test_whoever_waits_is_answered_when_the_lock_is_free(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an answer sets off keeps no other process waiting."""
+    free: list[bool] = []
+
+    def answer(task: Task) -> None:
+        with FileLock(database.path.with_name("write")).trying() as held:
+            free.append(held)
+        answer_to(task)
+
+    answer_to = Task.answer
+    monkeypatch.setattr(Task, "answer", answer)
+    database.write(lambda connection: add("a", connection))
+
+    assert free == [True]
 
 
 def test_a_full_disk_is_tried_again_when_room_can_be_made(tmp_path: Path) -> None:

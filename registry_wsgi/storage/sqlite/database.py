@@ -2,8 +2,8 @@
 
 Readers borrow a connection from a pool, WAL lets them go on beside a writer. Writes go through
 one thread a process, which takes what is queued as one batch: under the cross-process writer lock
-one BEGIN IMMEDIATE, a savepoint for each piece of work, one COMMIT, then the answers. The kernel's
-lock queue is fair where SQLite's busy handler sleeps longer and longer.
+one BEGIN IMMEDIATE, a savepoint for each piece of work, one COMMIT; then, without the lock, the
+answers. The kernel's lock queue is fair where SQLite's busy handler sleeps longer and longer.
 
 SQLite before 3.51.3 can corrupt a database when several connections write and checkpoint at once
 (the WAL-reset bug). So the same lock is held around every write, every checkpoint (automatic ones
@@ -240,9 +240,11 @@ class Database:
                 with self.lock.held():
                     batch = self._batch(first, tasks)
                     if connection is None:
-                        connection = self._open_to_write()
+                        connection = self._open_connection(self.path)
+                        self._syncing = True
+                    is_long = self.wal_size() > WAL_CHECKPOINT
                     self._commit_with_room(connection, batch)
-                    if self.wal_size() > WAL_CHECKPOINT:
+                    if is_long:
                         self._answer(batch)
                         self._checkpoint(connection)
                 # Whoever is answered wants the interpreter: other processes need not wait for it.
@@ -259,13 +261,6 @@ class Database:
         if connection is not None:
             with self.lock.held():
                 connection.close()
-
-    def _open_to_write(self) -> sqlite3.Connection:
-        connection = self._open_connection(self.path)
-        # What savepoints may have to undo is little, and each batch would make a file for it.
-        connection.execute("PRAGMA temp_store = MEMORY")
-        self._syncing = True
-        return connection
 
     @staticmethod
     def _batch(first: Task, tasks: "queue.SimpleQueue[Task | None]") -> list[Task]:

@@ -1,0 +1,202 @@
+"""Files for clients that take them more slowly than they are read: no thread waits with these.
+
+A thread of the pool begins to send a file and goes on for as long as the client takes it. When it
+has waited for a while in all, a descriptor of the file and the connection go to a thread of their
+own, which sends to all such clients in turns, as they have room. (Not to the one that polls all
+connections: reading a file may wait for the disk.)
+"""
+
+import logging
+import os
+import select
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import BinaryIO, Final
+
+LOG: Final = logging.getLogger(__name__)
+
+PATIENCE: Final = 0.05
+"""Seconds that a thread of the pool waits in all for the client of one file."""
+
+TURN: Final = 4 << 20
+"""Most bytes for one client before the others get theirs."""
+
+SILENT: Final = 60.0
+"""Seconds after which a client that takes nothing is given up."""
+
+LOOK_SECONDS: Final = 1.0
+"""How often it is looked whether there are such."""
+
+
+@dataclass
+class Rest:
+    """What is still to be sent of a file, by whoever has this: it owns ``descriptor``."""
+
+    descriptor: int
+    offset: int
+    end: int
+    name: str
+
+    @classmethod
+    def of(cls, content: BinaryIO, offset: int, end: int) -> "Rest":
+        """The rest of a file that its reader closes soon; raises OSError."""
+        return cls(os.dup(content.fileno()), offset, end, content.name)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self.descriptor)
+
+
+class Deferral(threading.local):
+    """What a thread of the pool leaves undone of the one answer that it is giving."""
+
+    is_allowed = False
+    """Whether a file need not be sent to its end."""
+
+    _rest: Rest | None = None
+
+    @contextmanager
+    def allowed(self) -> Iterator["Deferral"]:
+        """In this block it is; what is left and not taken by its end is given up."""
+        self.is_allowed = True
+        try:
+            yield self
+        finally:
+            self.is_allowed = False
+            left = self.take()
+            if left is not None:
+                left.close()
+
+    def leave(self, rest: Rest) -> None:
+        """Leave this for later."""
+        self._rest = rest
+
+    def take(self) -> Rest | None:
+        """What was left."""
+        rest, self._rest = self._rest, None
+        return rest
+
+
+DEFERRAL: Final = Deferral()
+
+
+def send_eagerly(connection: socket.socket, descriptor: int, offset: int, end: int) -> int:
+    """Send this much of a file while the client is quick; how far that was. Raises OSError.
+
+    Less than ``end`` also when the file is shorter. The connection does not block afterwards.
+    """
+    connection.setblocking(False)
+    waited = 0.0
+    while offset < end:
+        try:
+            sent = os.sendfile(connection.fileno(), descriptor, offset, end - offset)
+        except BlockingIOError:
+            if waited >= PATIENCE:
+                break
+            waited += _wait(connection, PATIENCE - waited)
+            continue
+        if not sent:
+            break
+        offset += sent
+    return offset
+
+
+def _wait(connection: socket.socket, seconds: float) -> float:
+    """Wait until there is room; how long that took."""
+    started = time.monotonic()
+    poll = select.poll()
+    poll.register(connection, select.POLLOUT)
+    poll.poll(seconds * 1000)
+    return time.monotonic() - started
+
+
+@dataclass(eq=False)
+class _Client:
+    """One connection that a file is on its way to."""
+
+    connection: socket.socket
+    rest: Rest
+    done: Callable[[bool], None]
+    until: float
+
+
+class Sender:
+    """The thread that sends; it starts with the first file, after the fork."""
+
+    def __init__(self) -> None:
+        self._arriving: SimpleQueue[_Client] = SimpleQueue()
+        self._starting = threading.Lock()
+        self._selector: selectors.BaseSelector | None = None
+        self._wake = -1
+
+    def send(self, connection: socket.socket, rest: Rest, done: Callable[[bool], None]) -> None:
+        """Send the rest, then call ``done`` with whether all of it was sent, in that thread."""
+        with self._starting:
+            if self._selector is None:
+                self._start()
+        self._arriving.put(_Client(connection, rest, done, time.monotonic() + SILENT))
+        os.eventfd_write(self._wake, 1)
+
+    def _start(self) -> None:
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._wake, selectors.EVENT_READ)
+        threading.Thread(
+            target=self._serve, args=(self._selector,), name="sender", daemon=True
+        ).start()
+
+    def _serve(self, selector: selectors.BaseSelector) -> None:
+        look = time.monotonic() + LOOK_SECONDS
+        while True:
+            for key, _ in selector.select(LOOK_SECONDS):
+                if key.data is None:
+                    self._welcome(selector)
+                else:
+                    self._advance(selector, key.data)
+            now = time.monotonic()
+            if now >= look:
+                look = now + LOOK_SECONDS
+                for client in [key.data for key in selector.get_map().values() if key.data]:
+                    if client.until <= now:
+                        _finish(selector, client, sent=False)
+
+    def _welcome(self, selector: selectors.BaseSelector) -> None:
+        os.eventfd_read(self._wake)
+        with suppress(Empty):
+            while True:
+                client = self._arriving.get_nowait()
+                client.connection.setblocking(False)
+                selector.register(client.connection, selectors.EVENT_WRITE, client)
+
+    @staticmethod
+    def _advance(selector: selectors.BaseSelector, client: _Client) -> None:
+        rest = client.rest
+        try:
+            length = min(TURN, rest.end - rest.offset)
+            sent = os.sendfile(client.connection.fileno(), rest.descriptor, rest.offset, length)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            LOG.debug("a client of %s is gone: %s", rest.name, error)
+            _finish(selector, client, sent=False)
+            return
+        if not sent:
+            LOG.error("%s lost its end while it was sent: run fsck", rest.name)
+            _finish(selector, client, sent=False)
+            return
+        rest.offset += sent
+        client.until = time.monotonic() + SILENT
+        if rest.offset == rest.end:
+            _finish(selector, client, sent=True)
+
+
+def _finish(selector: selectors.BaseSelector, client: _Client, *, sent: bool) -> None:
+    selector.unregister(client.connection)
+    client.rest.close()
+    client.done(sent)

@@ -1,0 +1,168 @@
+"""The thread that sends files to slow clients, and what becomes of those that cannot be sent."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registry_wsgi.server import outgoing
+from registry_wsgi.server.outgoing import Deferral, Rest, Sender, send_eagerly
+
+CONTENT = os.urandom(1 << 20) * 16
+"""More than the kernel holds for a client that takes nothing."""
+
+SECONDS = 20
+
+
+class Outcome:
+    """What a sender says of one client, when it has come to that."""
+
+    def __init__(self) -> None:
+        self._said = threading.Event()
+        self._complete = False
+
+    def __call__(self, complete: bool) -> None:
+        """Hear it."""
+        self._complete = complete
+        self._said.set()
+
+    def get(self) -> bool:
+        """Whether all was sent."""
+        assert self._said.wait(SECONDS), "the sender says nothing"
+        return self._complete
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file to be sent."""
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection: the server's, and the client's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname(), SECONDS)
+        connection, _ = listener.accept()
+    with client, connection:
+        yield connection, client
+
+
+def rest_of(path: Path, offset: int = 0, end: int = len(CONTENT)) -> Rest:
+    """A part of a file, to be sent by somebody."""
+    with path.open("rb") as content:
+        return Rest.of(content, offset, end)
+
+
+def is_open(descriptor: int) -> bool:
+    """Whether it is."""
+    return Path(f"/proc/self/fd/{descriptor}").exists()
+
+
+def take(client: socket.socket, length: int) -> bytes:
+    """So many bytes, as they come."""
+    with client.makefile("rb") as stream:
+        return stream.read(length)
+
+
+@pytest.mark.parametrize(("offset", "end"), [(0, len(CONTENT)), (7, len(CONTENT) - 9), (5, 6)])
+def test_what_is_left_of_a_file_is_sent(
+    file: Path, pair: tuple[socket.socket, socket.socket], offset: int, end: int
+) -> None:
+    """From where it was left to where it was to end, and the file is closed."""
+    connection, client = pair
+    outcome, rest = Outcome(), rest_of(file, offset, end)
+    Sender().send(connection, rest, outcome)
+
+    assert take(client, end - offset) == CONTENT[offset:end]
+    assert outcome.get() is True
+    assert not is_open(rest.descriptor)
+
+
+def test_a_client_that_takes_nothing_is_given_up(
+    file: Path, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a time without a byte; others of the same thread are not."""
+    monkeypatch.setattr(outgoing, "SILENT", 0.2)
+    monkeypatch.setattr(outgoing, "LOOK_SECONDS", 0.05)
+    connection, _ = pair
+    outcome, rest = Outcome(), rest_of(file)
+    Sender().send(connection, rest, outcome)
+
+    assert outcome.get() is False
+    assert not is_open(rest.descriptor)
+
+
+def test_a_client_that_is_gone_is_given_up(
+    file: Path, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """At once."""
+    connection, client = pair
+    outcome, rest = Outcome(), rest_of(file)
+    client.close()
+    Sender().send(connection, rest, outcome)
+
+    assert outcome.get() is False
+    assert not is_open(rest.descriptor)
+
+
+def test_a_file_that_lost_its_end_is_not_sent_to_the_end(
+    file: Path, pair: tuple[socket.socket, socket.socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What there is comes; the log says what to do."""
+    connection, client = pair
+    outcome = Outcome()
+    Sender().send(connection, rest_of(file, 0, len(CONTENT) + 1), outcome)
+
+    assert take(client, len(CONTENT)) == CONTENT
+    assert outcome.get() is False
+    assert f"{file} lost its end while it was sent: run fsck" in caplog.text
+
+
+def test_a_quick_client_gets_all_of_it_at_once(
+    file: Path, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """Nothing is left for later."""
+    connection, client = pair
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(take(client, len(CONTENT))))
+    reader.start()
+    with file.open("rb") as content:
+        reached = send_eagerly(connection, content.fileno(), 0, len(CONTENT))
+        rest = Rest.of(content, reached, len(CONTENT))
+    if reached < len(CONTENT):  # the machine is busy: the reader did not get its turn
+        Sender().send(connection, rest, Outcome())
+    else:
+        rest.close()
+    reader.join(SECONDS)
+
+    assert got == [CONTENT]
+
+
+def test_a_slow_client_is_left_after_a_while(
+    file: Path, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """As much was sent as the kernel holds."""
+    connection, client = pair
+    with file.open("rb") as content:
+        reached = send_eagerly(connection, content.fileno(), 0, len(CONTENT))
+
+    assert 0 < reached < len(CONTENT)
+    assert take(client, reached) == CONTENT[:reached]
+
+
+def test_what_nobody_takes_is_closed(file: Path) -> None:
+    """An answer that fails after it left something leaves no file open."""
+    deferral = Deferral()
+    rest = rest_of(file)
+    with deferral.allowed():
+        deferral.leave(rest)
+
+    assert not is_open(rest.descriptor)
+    assert not deferral.is_allowed
+    assert deferral.take() is None
