@@ -9,18 +9,23 @@ import socket
 from contextlib import suppress
 from typing import Final
 
-PACED: Final = (b"bbr",)
-"""How the names of congestion controls begin that set timers."""
+SLOW_WITHIN: Final = (b"bbr",)
+"""How the names of congestion controls begin that are slow within a machine."""
 
-UNPACED: Final = b"reno"
-""" "The algorithm "reno" is always available" (Linux, ip-sysctl, tcp_congestion_control)."""
+INSTEAD: Final = b"reno"
+"""What such connections get.
+
+"The algorithm "reno" is always available" (Linux, ip-sysctl, tcp_congestion_control). The kernel
+goes on pacing a connection that began with BBR, but at a rate that reno sets well above what the
+client takes.
+"""
 
 NAME_LENGTH: Final = 16
 """TCP_CA_NAME_MAX."""
 
 
-def send_unpaced(connection: socket.socket) -> None:
-    """Have a connection that both ends of are on this machine not wait for timers."""
+def hurry_within(connection: socket.socket) -> None:
+    """Have a connection that both ends of are on this machine not be slowed down by BBR."""
     if connection.family == socket.AF_UNIX:
         return
     # The client may be gone already, and an emulated kernel may know of no such choice.
@@ -28,5 +33,5 @@ def send_unpaced(connection: socket.socket) -> None:
         if connection.getpeername()[0] != connection.getsockname()[0]:
             return
         name = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, NAME_LENGTH)
-        if name.startswith(PACED):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, UNPACED)
+        if name.startswith(SLOW_WITHIN):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, INSTEAD)

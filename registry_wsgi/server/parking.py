@@ -27,7 +27,7 @@ from registry_wsgi.server.connection import has_arrived, hold_back
 from registry_wsgi.server.known import is_known
 from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes, is_small
 from registry_wsgi.server.outgoing import DEFERRAL, Sender
-from registry_wsgi.server.pacing import send_unpaced
+from registry_wsgi.server.pacing import hurry_within
 
 CLOSERS: Final = 2
 """Threads that wait with connections that are being closed."""
@@ -109,7 +109,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             if error.errno not in {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}:
                 raise
             return
-        send_unpaced(client)
+        hurry_within(client)
         self.nr_conns += 1
         conn = TConn(self.cfg, client, address, listener.getsockname())
         conn.set_timeout()

@@ -1,4 +1,4 @@
-"""Connections within this machine are not paced; all others are left as they are."""
+"""Connections within this machine are not slowed down by BBR; all others are left as they are."""
 
 import socket
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from support.server import RunningServer
 from support.wire import Wire, request
 
 from registry_wsgi.server import pacing
-from registry_wsgi.server.pacing import NAME_LENGTH, UNPACED, send_unpaced
+from registry_wsgi.server.pacing import NAME_LENGTH, INSTEAD, hurry_within
 
 OTHERS = [name.encode() for name in congestion_controls() if name != "reno"]
 """What there is to choose but what is chosen for them."""
@@ -47,7 +47,7 @@ def control_of(connection: socket.socket) -> bytes:
 
 @needs_another
 @pytest.mark.parametrize(
-    ("family", "address", "bind", "unpaced"),
+    ("family", "address", "bind", "changed"),
     [
         (socket.AF_INET, ("127.0.0.1", 0), None, True),
         (socket.AF_INET6, ("::1", 0), None, True),
@@ -55,23 +55,23 @@ def control_of(connection: socket.socket) -> bytes:
     ],
     ids=["127.0.0.1", "::1", "another address"],
 )
-def test_what_is_paced_within_the_machine_is_paced_no_more(
-    monkeypatch: pytest.MonkeyPatch, family: int, address: object, bind: object, unpaced: bool
+def test_what_is_slow_within_the_machine_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, family: int, address: object, bind: object, changed: bool
 ) -> None:
     """Both ends have one address: then it is the same machine's."""
-    monkeypatch.setattr(pacing, "PACED", (OTHERS[0],))
+    monkeypatch.setattr(pacing, "SLOW_WITHIN", (OTHERS[0],))
     with accepted(family, address, bind) as connection:
-        send_unpaced(connection)
+        hurry_within(connection)
 
-        assert control_of(connection) == (UNPACED if unpaced else OTHERS[0])
+        assert control_of(connection) == (INSTEAD if changed else OTHERS[0])
 
 
 @needs_another
-def test_what_is_not_paced_stays_as_the_system_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only those that set timers are changed."""
-    monkeypatch.setattr(pacing, "PACED", (b"another",))
+def test_what_is_not_slow_stays_as_the_system_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only those whose names are known are changed."""
+    monkeypatch.setattr(pacing, "SLOW_WITHIN", (b"another",))
     with accepted(socket.AF_INET, ("127.0.0.1", 0), None) as connection:
-        send_unpaced(connection)
+        hurry_within(connection)
 
         assert control_of(connection) == OTHERS[0]
 
@@ -79,15 +79,13 @@ def test_what_is_not_paced_stays_as_the_system_has_it(monkeypatch: pytest.Monkey
 def test_unix_sockets_and_clients_that_are_gone_are_no_error() -> None:
     """There is nothing to choose for them."""
     with accepted(socket.AF_UNIX, "", None) as connection:
-        send_unpaced(connection)
+        hurry_within(connection)
     closed = socket.socket()
     closed.close()
-    send_unpaced(closed)
+    hurry_within(closed)
 
 
-def test_the_server_does_not_have_its_local_clients_wait_for_timers(
-    way: str, server: RunningServer
-) -> None:
+def test_the_server_does_not_serve_local_clients_by_bbr(way: str, server: RunningServer) -> None:
     """Whatever the system's default is, BBR it is not; through gunicorn alone it is the default."""
     default = default_congestion_control()
     with Wire(server.host) as wire:

@@ -19,6 +19,7 @@ from support.storage import (
 )
 
 from registry_wsgi.errors import (
+    BLOB_REFERENCED,
     DENIED,
     MANIFEST_BLOB_UNKNOWN,
     MANIFEST_INVALID,
@@ -113,6 +114,21 @@ def test_each_missing_blob_is_named(index: Index) -> None:
     assert missing_of(index, body) == [
         Digest.of(content) for content in (b"{}", b"missing 1", b"missing 2")
     ]
+
+
+def test_a_manifest_may_have_more_layers_than_are_asked_for_at_once(index: Index) -> None:
+    """Each of six hundred is looked for, and kept from being removed once the manifest is here."""
+    layers = [f"layer {number}".encode() for number in range(600)]
+    for content in (b"{}", *layers[:-1]):
+        put_blob(index, content=content)
+    missing = missing_of(index, image(*layers))
+    put_blob(index, content=layers[-1])
+    index.manifests.put(push_of(image(*layers), "latest"))
+
+    assert missing == [Digest.of(layers[-1])]
+    for content in (b"{}", *layers):
+        with refused(BLOB_REFERENCED):
+            index.blobs.unlink(APP, Digest.of(content))
 
 
 def test_a_refused_manifest_changes_nothing(index: Index) -> None:
