@@ -15,7 +15,7 @@ from support.server import RunningServer
 from support.wire import Wire, request
 
 from registry_wsgi.server import pacing
-from registry_wsgi.server.pacing import NAME_LENGTH, INSTEAD, hurry_within
+from registry_wsgi.server.pacing import INSTEAD, NAME_LENGTH, hurry_within
 
 OTHERS = [name.encode() for name in congestion_controls() if name != "reno"]
 """What there is to choose but what is chosen for them."""
