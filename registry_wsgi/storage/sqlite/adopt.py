@@ -10,7 +10,8 @@ from registry_wsgi.storage.adopting import ADOPTER, ELSEWHERE, TagOfOld
 from registry_wsgi.storage.base import Clock, ManifestPush
 from registry_wsgi.storage.sqlite.changes import Change, repository_id
 from registry_wsgi.storage.sqlite.database import Database
-from registry_wsgi.storage.sqlite.manifests import check_needs, move_tags, remove_tag, store
+from registry_wsgi.storage.sqlite.manifests import move_tags, remove_tag, store
+from registry_wsgi.storage.sqlite.needs import check_needs
 
 _LAST: Final = """
     SELECT digest, address FROM events

@@ -2,13 +2,10 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from registry_wsgi.errors import (
     DENIED,
-    MANIFEST_BLOB_UNKNOWN,
-    MANIFEST_INVALID,
     MANIFEST_UNKNOWN,
     NAME_UNKNOWN,
     PRECONDITION_FAILED,
@@ -16,7 +13,6 @@ from registry_wsgi.errors import (
     RegistryError,
 )
 from registry_wsgi.names import Digest, Name, Reference, Tag
-from registry_wsgi.oci import Descriptor
 from registry_wsgi.storage.base import (
     NO_EXPECTATION,
     Actor,
@@ -26,15 +22,12 @@ from registry_wsgi.storage.base import (
     StoredManifest,
 )
 from registry_wsgi.storage.sqlite.changes import (
-    KIND_BLOB,
-    KIND_CHILD,
-    KIND_FOREIGN,
-    KIND_SUBJECT,
     Change,
     drop_if_empty,
     repository_id,
 )
 from registry_wsgi.storage.sqlite.database import Database
+from registry_wsgi.storage.sqlite.needs import check_needs, put_edges
 
 T = TypeVar("T")
 
@@ -74,23 +67,6 @@ _INSERT: Final = """
     RETURNING id
 """
 
-_AT_ONCE: Final = 250
-"""Most digests in one statement: 127 layers are an image's, an artifact may have any number."""
-
-# The digests first, whatever SQLite thinks of an index's statistics: a repository may be large.
-_BLOB_SIZES: Final = """
-    SELECT json_group_object(hex(b.digest), b.size) FROM blobs AS b
-    CROSS JOIN repository_blobs AS rb ON rb.blob_id = b.id AND rb.repository_id = ?
-    WHERE b.digest IN ({})
-"""
-
-_CHILD_SIZES: Final = """
-    SELECT json_group_object(hex(digest), length(body)) FROM manifests
-    WHERE repository_id = ? AND digest IN ({})
-"""
-
-_EDGES: Final = "INSERT OR IGNORE INTO manifest_references VALUES {}"
-
 _PUT_TAG: Final = """
     INSERT INTO tags (repository_id, name, manifest_id, moved_at) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET manifest_id = ?3, moved_at = ?4
@@ -127,69 +103,6 @@ def _manifest_id(connection: sqlite3.Connection, repository: int, digest: Digest
     return int(row[0]) if row else None
 
 
-def _sizes(change: Change, sizes: str, descriptors: Sequence[Descriptor]) -> dict[Digest, int]:
-    """Of what is stored of these, asked of the index in as few steps as can be.
-
-    Between two steps another thread may take the interpreter, and the writer's lock waits for it.
-    """
-    found: dict[str, int] = {}
-    for some in _chunks([one.digest.pack() for one in descriptors]):
-        statement = sizes.format(_places("?", some))
-        row = change.connection.execute(statement, (change.repository, *some)).fetchone()
-        found.update(json.loads(row[0]))
-    return {
-        one.digest: found[key] for one in descriptors if (key := one.digest.hex.upper()) in found
-    }
-
-
-def _chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(values), _AT_ONCE):
-        yield values[start : start + _AT_ONCE]
-
-
-def _places(place: str, values: Sequence[Any]) -> str:
-    return ", ".join([place] * len(values))
-
-
-def check_needs(change: Change, push: ManifestPush) -> None:
-    """Raise RegistryError unless what the manifest needs is in its repository, at those sizes."""
-    needs: list[tuple[tuple[Descriptor, ...], str, bool]] = [
-        (push.manifest.blobs, _BLOB_SIZES, False),
-        (push.manifest.children, _CHILD_SIZES, push.sparse),
-        # > A registry MUST initially accept an otherwise valid manifest with a `subject` field
-        # > that references a manifest that does not exist in the repository
-        ((push.manifest.subject,) if push.manifest.subject else (), _CHILD_SIZES, True),
-    ]
-    missing: list[Digest] = []
-    for descriptors, sizes, may_miss in needs:
-        sizes_stored = _sizes(change, sizes, descriptors)
-        for descriptor in descriptors:
-            stored = sizes_stored.get(descriptor.digest)
-            if stored is None:
-                if not may_miss:
-                    missing.append(descriptor.digest)
-            elif stored != descriptor.size:
-                detail = f"{descriptor.digest} is {stored} bytes, not {descriptor.size}"
-                raise RegistryError(MANIFEST_INVALID, detail)
-    if missing:
-        # > When a manifest is rejected for this reason, it MUST result in one or more
-        # > `MANIFEST_BLOB_UNKNOWN` errors
-        more = tuple((MANIFEST_BLOB_UNKNOWN, digest) for digest in missing[1:])
-        raise RegistryError(MANIFEST_BLOB_UNKNOWN, missing[0], more=more)
-
-
-def _edges(push: ManifestPush) -> Iterator[tuple[bytes, int]]:
-    manifest = push.manifest
-    for descriptor in manifest.blobs:
-        yield descriptor.digest.pack(), KIND_BLOB
-    for descriptor in manifest.foreign:
-        yield descriptor.digest.pack(), KIND_FOREIGN
-    for descriptor in manifest.children:
-        yield descriptor.digest.pack(), KIND_CHILD
-    if manifest.subject:
-        yield manifest.subject.digest.pack(), KIND_SUBJECT
-
-
 def store(change: Change, push: ManifestPush) -> int:
     """Insert the manifest and its edges, and lease both ends; returns its id."""
     manifest = push.manifest
@@ -204,10 +117,7 @@ def store(change: Change, push: ManifestPush) -> int:
         push.body,
     )
     stored = int(change.connection.execute(_INSERT, row).fetchone()[0])
-    edges = [(change.repository, digest, kind, stored) for digest, kind in _edges(push)]
-    for some in _chunks(edges):
-        statement = _EDGES.format(_places("(?, ?, ?, ?)", some))
-        change.connection.execute(statement, [value for edge in some for value in edge])
+    put_edges(change, manifest, stored)
     change.lease(stored)
     change.lease_blobs(stored)
     if manifest.children or manifest.subject:
