@@ -1,8 +1,8 @@
-"""Manifests, the tags on them and the edges between them."""
+"""Manifests, and the tags on them."""
 
 import json
 import sqlite3
-from typing import Final, TypeVar
+from typing import Final
 
 from registry_wsgi.errors import (
     DENIED,
@@ -28,8 +28,6 @@ from registry_wsgi.storage.sqlite.changes import (
 )
 from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.needs import check_needs, put_edges
-
-T = TypeVar("T")
 
 _BY_TAG: Final = """
     SELECT m.digest, m.media_type, m.body FROM repositories AS r
