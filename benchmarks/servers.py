@@ -111,7 +111,8 @@ class Running:
         """Remove the bytes of large blobs, which only have to be pushed: disks are finite."""
         for path in self.folder.rglob("*"):
             with contextlib.suppress(OSError):
-                if path.is_file() and path.stat().st_size >= LARGE and path.name != "reserve":
+                kept = path.name == "reserve" or path.name.startswith("registry.sqlite3")
+                if not kept and path.is_file() and path.stat().st_size >= LARGE:
                     path.unlink()
 
 

@@ -4,14 +4,20 @@ import logging
 import os
 import ssl
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from gunicorn.http.wsgi import Response
 
 from registry_wsgi.server.background import Background
 from registry_wsgi.server.connection import ends_connection
 from registry_wsgi.server.lanes import Lanes
-from registry_wsgi.server.outgoing import DEFERRAL, Rest, send_eagerly
+from registry_wsgi.server.outgoing import (
+    DEFERRAL,
+    NO_DESCRIPTOR,
+    UNSUPPORTED,
+    Rest,
+    send_eagerly,
+)
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -30,18 +36,30 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
         content = respiter.filelike
         begin: int = content.tell()
         end = begin + (self.response_length or 0)
-        if not DEFERRAL.is_allowed or not self.response_length or not self.can_sendfile():
-            super().write_file(respiter)
-        else:
+        if DEFERRAL.is_allowed and self.response_length and self.can_sendfile():
             self.send_headers()
-            reached = send_eagerly(self.sock, content.fileno(), begin, end)
-            if reached < end <= os.fstat(content.fileno()).st_size:
-                DEFERRAL.leave(Rest.of(content, reached, end))
-            else:
-                self.sock.setblocking(True)
+            self._send(content, begin, end)
+        else:
+            super().write_file(respiter)
         if os.fstat(content.fileno()).st_size < end:
             LOG.error("%s lost its end while it was sent: run fsck", content.name)
             self.force_close()
+
+    def _send(self, content: BinaryIO, begin: int, end: int) -> None:
+        """Send a part of a file, or leave the rest of it for later if the client is slow."""
+        reached = begin
+        try:
+            reached = send_eagerly(self.sock, content.fileno(), begin, end)
+            if reached < end <= os.fstat(content.fileno()).st_size:
+                DEFERRAL.leave(Rest.of(content, reached, end))
+                return
+        except OSError as error:
+            if error.errno not in UNSUPPORTED | NO_DESCRIPTOR:
+                raise
+        self.sock.setblocking(True)
+        if reached < end:
+            # Python's own way copies what the kernel cannot send.
+            self.sock.sendfile(content, reached, end - reached)
 
 
 def nothing_is(method: str, path: str) -> bool:  # noqa: ARG001 - what ``Entry.quick`` is asked

@@ -6,6 +6,7 @@ own, which sends to all such clients in turns, as they have room. (Not to the on
 connections: reading a file may wait for the disk.)
 """
 
+import errno
 import logging
 import os
 import select
@@ -32,6 +33,18 @@ SILENT: Final = 60.0
 
 LOOK_SECONDS: Final = 1.0
 """How often it is looked whether there are such."""
+
+
+GONE: Final = frozenset(
+    {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH}
+)
+"""How a client's end shows; anything else is the file's, or the machine's."""
+
+UNSUPPORTED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What a file system says whose files sendfile(2) cannot send."""
+
+NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
+"""What the kernel says when no more files can be open."""
 
 
 @dataclass
@@ -132,30 +145,33 @@ class Sender:
     def __init__(self) -> None:
         self._arriving: SimpleQueue[_Client] = SimpleQueue()
         self._starting = threading.Lock()
-        self._selector: selectors.BaseSelector | None = None
         self._wake = -1
 
     def send(self, connection: socket.socket, rest: Rest, done: Callable[[bool], None]) -> None:
         """Send the rest, then call ``done`` with whether all of it was sent, in that thread."""
         with self._starting:
-            if self._selector is None:
+            if self._wake < 0:
                 self._start()
         self._arriving.put(_Client(connection, rest, done, time.monotonic() + SILENT))
         os.eventfd_write(self._wake, 1)
 
     def _start(self) -> None:
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake, selectors.EVENT_READ)
+        selector, wake = (
+            selectors.DefaultSelector(),
+            os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK),
+        )
+        selector.register(wake, selectors.EVENT_READ)
         threading.Thread(
-            target=self._serve, args=(self._selector,), name="sender", daemon=True
+            target=self._serve, args=(selector, wake), name="sender", daemon=True
         ).start()
+        self._wake = wake
 
-    def _serve(self, selector: selectors.BaseSelector) -> None:
+    def _serve(self, selector: selectors.BaseSelector, wake: int) -> None:
         look = time.monotonic() + LOOK_SECONDS
         while True:
             for key, _ in selector.select(LOOK_SECONDS):
                 if key.data is None:
+                    os.eventfd_read(wake)
                     self._welcome(selector)
                 else:
                     self._advance(selector, key.data)
@@ -164,15 +180,28 @@ class Sender:
                 look = now + LOOK_SECONDS
                 for client in [key.data for key in selector.get_map().values() if key.data]:
                     if client.until <= now:
-                        _finish(selector, client, sent=False)
+                        self._judge(selector, client)
 
     def _welcome(self, selector: selectors.BaseSelector) -> None:
-        os.eventfd_read(self._wake)
         with suppress(Empty):
             while True:
                 client = self._arriving.get_nowait()
-                client.connection.setblocking(False)
-                selector.register(client.connection, selectors.EVENT_WRITE, client)
+                try:
+                    client.connection.setblocking(False)
+                    selector.register(client.connection, selectors.EVENT_WRITE, client)
+                except (OSError, ValueError) as error:
+                    LOG.error("%s cannot be sent: %s", client.rest.name, error)  # noqa: TRY400 - no trace is needed
+                    _end(client, sent=False)
+
+    def _judge(self, selector: selectors.BaseSelector, client: _Client) -> None:
+        """Give up a client that has taken nothing for too long.
+
+        The kernel tells of room when there is much of it: a slow client may have made some.
+        """
+        until = client.until
+        self._advance(selector, client)
+        if client.until == until and client.connection in selector.get_map():
+            _finish(selector, client, sent=False)
 
     @staticmethod
     def _advance(selector: selectors.BaseSelector, client: _Client) -> None:
@@ -183,7 +212,8 @@ class Sender:
         except BlockingIOError:
             return
         except OSError as error:
-            LOG.debug("a client of %s is gone: %s", rest.name, error)
+            level = logging.DEBUG if error.errno in GONE else logging.ERROR
+            LOG.log(level, "%s was not sent to its end: %s", rest.name, error)
             _finish(selector, client, sent=False)
             return
         if not sent:
@@ -198,5 +228,9 @@ class Sender:
 
 def _finish(selector: selectors.BaseSelector, client: _Client, *, sent: bool) -> None:
     selector.unregister(client.connection)
+    _end(client, sent=sent)
+
+
+def _end(client: _Client, *, sent: bool) -> None:
     client.rest.close()
     client.done(sent)

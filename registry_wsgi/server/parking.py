@@ -20,17 +20,20 @@ from functools import partial
 from typing import Any, Final
 
 from gunicorn.http.body import ChunkedReader, LengthReader
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.workers.gthread import PollableMethodQueue, TConn, ThreadWorker
 
 from registry_wsgi.server.balance import Share
 from registry_wsgi.server.connection import has_arrived, hold_back
 from registry_wsgi.server.known import is_known
 from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes, is_small
-from registry_wsgi.server.outgoing import DEFERRAL, Sender
+from registry_wsgi.server.outgoing import DEFERRAL, NO_DESCRIPTOR, Sender
 from registry_wsgi.server.pacing import hurry_within
 
 CLOSERS: Final = 2
 """Threads that wait with connections that are being closed."""
+
+NO_DESCRIPTOR_PAUSE: Final = 0.01
+"""Seconds that are waited where no connection can be accepted, so as not to ask without end."""
 
 _PARKED: Final = object()
 _SENDING: Final = object()
@@ -50,11 +53,22 @@ class _Again:
         return self._request
 
 
+class _StaysOpen(PollableMethodQueue):  # type: ignore[misc] # gunicorn has no types
+    """gunicorn's queue, for threads that outlive the loop by a moment.
+
+    They would write their wake-up to a descriptor that may be another file's by then.
+    """
+
+    def close(self) -> None:
+        """Leave it to the end of the process."""
+
+
 class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """A worker that puts requests aside until there is room for their bodies."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.method_queue = _StaysOpen()
         self._lanes: Lanes | None = None
         self._parked: list[Any] = []
         self._share = Share(self.age)
@@ -106,7 +120,10 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         try:
             client, address = listener.accept()
         except OSError as error:
-            if error.errno not in {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}:
+            if error.errno in NO_DESCRIPTOR:
+                # It is asked again at once, until a connection is closed.
+                time.sleep(NO_DESCRIPTOR_PAUSE)
+            elif error.errno not in {errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK}:
                 raise
             return
         hurry_within(client)
@@ -156,7 +173,13 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         """What becomes of a connection that a thread is done with, in the thread that polls."""
         if not fs.cancelled() and fs.exception() is None and fs.result() is _SENDING:
             rest, conn.rest = conn.rest, None
-            self._sender.send(conn.sock, rest, partial(self.method_queue.defer, self._sent, conn))
+            try:
+                done = partial(self.method_queue.defer, self._sent, conn)
+                self._sender.send(conn.sock, rest, done)
+            except (OSError, RuntimeError) as error:
+                self.log.error("%s cannot be sent: %s", rest.name, error)  # noqa: TRY400 - as in outgoing
+                rest.close()
+                self._sent(conn, False)
         elif not fs.cancelled() and fs.exception() is None and fs.result() is _PARKED:
             self._parked.append(conn)
             # A place may have come free since it was refused one.

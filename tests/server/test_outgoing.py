@@ -14,6 +14,9 @@ from registry_wsgi.server.outgoing import Deferral, Rest, Sender, send_eagerly
 CONTENT = os.urandom(1 << 20) * 16
 """More than the kernel holds for a client that takes nothing."""
 
+LITTLE = 200_000
+"""Less than what makes the kernel tell of room."""
+
 SECONDS = 20
 
 
@@ -29,10 +32,24 @@ class Outcome:
         self._complete = complete
         self._said.set()
 
+    def is_there(self, seconds: float) -> bool:
+        """Whether it has come to that within this time."""
+        return self._said.wait(seconds)
+
     def get(self) -> bool:
         """Whether all was sent."""
         assert self._said.wait(SECONDS), "the sender says nothing"
         return self._complete
+
+
+def connections(count: int) -> list[tuple[socket.socket, socket.socket]]:
+    """Both ends of so many connections: the server's, and the client's."""
+    made = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for _ in range(count):
+            client = socket.create_connection(listener.getsockname(), SECONDS)
+            made.append((listener.accept()[0], client))
+    return made
 
 
 @pytest.fixture
@@ -46,9 +63,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Both ends of a connection: the server's, and the client's."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname(), SECONDS)
-        connection, _ = listener.accept()
+    ((connection, client),) = connections(1)
     with client, connection:
         yield connection, client
 
@@ -84,18 +99,30 @@ def test_what_is_left_of_a_file_is_sent(
     assert not is_open(rest.descriptor)
 
 
-def test_a_client_that_takes_nothing_is_given_up(
-    file: Path, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a time without a byte; others of the same thread are not."""
-    monkeypatch.setattr(outgoing, "SILENT", 0.2)
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients are given up soon."""
+    monkeypatch.setattr(outgoing, "SILENT", 0.3)
     monkeypatch.setattr(outgoing, "LOOK_SECONDS", 0.05)
-    connection, _ = pair
-    outcome, rest = Outcome(), rest_of(file)
-    Sender().send(connection, rest, outcome)
 
-    assert outcome.get() is False
-    assert not is_open(rest.descriptor)
+
+@pytest.mark.usefixtures("impatient")
+def test_a_client_that_takes_nothing_is_given_up(file: Path) -> None:
+    """After a time without a byte; one that takes little by little is not."""
+    sender, outcomes, rests = Sender(), [Outcome(), Outcome()], [rest_of(file), rest_of(file)]
+    (silent, silent_client), (steady, steady_client) = connections(2)
+    with silent, silent_client, steady, steady_client:
+        sender.send(silent, rests[0], outcomes[0])
+        sender.send(steady, rests[1], outcomes[1])
+        taken = 0
+        while not outcomes[0].is_there(0.05) or taken < LITTLE * 12:
+            taken += len(steady_client.recv(LITTLE, socket.MSG_WAITALL))
+        taken += len(take(steady_client, len(CONTENT) - taken))
+
+        assert outcomes[0].get() is False
+        assert outcomes[1].get() is True
+    assert taken == len(CONTENT)
+    assert not any(is_open(rest.descriptor) for rest in rests)
 
 
 def test_a_client_that_is_gone_is_given_up(
@@ -125,22 +152,19 @@ def test_a_file_that_lost_its_end_is_not_sent_to_the_end(
 
 
 def test_a_quick_client_gets_all_of_it_at_once(
-    file: Path, pair: tuple[socket.socket, socket.socket]
+    file: Path, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is left for later."""
+    """Nothing is left for later, however often it has to be waited for a moment."""
+    monkeypatch.setattr(outgoing, "PATIENCE", SECONDS)
     connection, client = pair
     got: list[bytes] = []
     reader = threading.Thread(target=lambda: got.append(take(client, len(CONTENT))))
     reader.start()
     with file.open("rb") as content:
         reached = send_eagerly(connection, content.fileno(), 0, len(CONTENT))
-        rest = Rest.of(content, reached, len(CONTENT))
-    if reached < len(CONTENT):  # the machine is busy: the reader did not get its turn
-        Sender().send(connection, rest, Outcome())
-    else:
-        rest.close()
     reader.join(SECONDS)
 
+    assert reached == len(CONTENT)
     assert got == [CONTENT]
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -36,6 +37,14 @@ def begin(server: RunningServer, digest: str, *headers: str) -> Wire:
     return wire
 
 
+def target(link: Path) -> str:
+    """The name of the file that a descriptor is of; empty for one that was closed meanwhile."""
+    try:
+        return link.readlink().name
+    except FileNotFoundError:
+        return ""
+
+
 def open_blobs(server: RunningServer, digest: str) -> int:
     """How many descriptors the server's processes have of a blob's file."""
     assert server.process is not None
@@ -43,8 +52,7 @@ def open_blobs(server: RunningServer, digest: str) -> int:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if os.getpgid(int(process.name)) == server.process.pid:
-                links = [link.readlink() for link in (process / "fd").iterdir()]
-                count += sum(link.name == name for link in links)
+                count += sum(name == target(link) for link in (process / "fd").iterdir())
     return count
 
 
@@ -82,16 +90,60 @@ def test_a_client_that_goes_away_leaves_nothing_open(server: RunningServer) -> N
     assert reply.body == BLOB
 
 
+def test_a_request_behind_a_slow_download_is_answered_after_it(server: RunningServer) -> None:
+    """Also one that was sent before the download was taken."""
+    digest = push_blob(server.http, NAME, BLOB)
+    with begin(server, digest) as wire:
+        wire.send(request("GET", "/v2/"))
+        replies = [wire.reply(), wire.reply()]
+
+    assert [reply and reply.body for reply in replies] == [BLOB, b"{}"]
+
+
+def test_a_connection_that_is_to_be_closed_is_closed_after_a_slow_download(
+    server: RunningServer,
+) -> None:
+    """All of the blob comes before."""
+    digest = push_blob(server.http, NAME, BLOB)
+    with begin(server, digest, "Connection: close") as wire:
+        replies = [wire.reply(), wire.reply()]
+
+    assert [reply and reply.body for reply in replies] == [BLOB, None]
+
+
+def test_a_server_without_descriptors_serves_on_when_there_are_some(server: RunningServer) -> None:
+    """Whoever cannot be accepted waits; the process stays, and nobody is cut."""
+    assert server.process is not None
+    worker = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    before = worker.read_text()
+    pid = int(before)
+    usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    few = len(list(Path(f"/proc/{pid}/fd").iterdir())) + 8
+    with contextlib.ExitStack() as stack:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, usual[1]))
+        waiting = [stack.enter_context(Wire(server.host)) for _ in range(16)]
+        for wire in waiting[:2]:
+            assert wire.still_serves()
+        for wire in waiting:
+            wire.send(request("GET", "/v2/"))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
+        replies = [wire.reply() for wire in waiting]
+
+    assert [reply and reply.status for reply in replies] == [200] * len(waiting)
+    assert worker.read_text() == before
+
+
 def test_a_server_that_stops_sends_to_the_end_what_it_began() -> None:
     """The process stays for as long as ``server.graceful_timeout`` allows."""
     with throwaway_directory() as folder:
         settings = f"[server]\nworkers = 1\n{SETTINGS}"
         with RunningServer(folder / "data", settings=settings) as server:
             digest = push_blob(server.http, NAME, BLOB)
-            with begin(server, digest) as wire:
+            with begin(server, digest) as wire, Wire(server.host) as idle:
+                assert idle.still_serves()
                 assert server.process is not None
                 server.process.send_signal(signal.SIGTERM)
-                wait_until(lambda: "Handling signal: term" in server.log, "the server stops")
+                assert idle.reply() is None  # so the process has heard it
                 reply = wire.reply()
             ended = server.process.wait(STOP_SECONDS)
             server.process = None
