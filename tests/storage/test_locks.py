@@ -16,6 +16,7 @@ from support.contenders import (
 )
 from support.processes import child, run_together
 from support.storage import refused
+from support.waiting import wait_until
 
 from registry_wsgi.errors import UNAVAILABLE, StorageFault
 from registry_wsgi.storage.locks import DigestLocks, FileLock
@@ -191,7 +192,8 @@ def test_a_fork_does_not_keep_a_dead_holders_lock(path: Path) -> None:
         try:
             holder.kill()
 
-            assert is_free(path)
+            # The fork may not have come to it yet.
+            wait_until(lambda: is_free(path), "the fork lets go of the lock")
         finally:
             os.kill(fork, signal.SIGKILL)
 
