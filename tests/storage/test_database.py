@@ -1,5 +1,6 @@
 """Connections have the settings they need, and writes go through one transaction at a time."""
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from registry_wsgi.errors import BLOB_UNKNOWN, RegistryError, StorageFault
 from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.sqlite import database as module
 from registry_wsgi.storage.sqlite.database import Database, connect
-from registry_wsgi.storage.sqlite.tasks import Task
+from registry_wsgi.storage.sqlite.tasks import Task, run_all
 
 FULL, NORMAL = 2, 1
 
@@ -227,6 +228,25 @@ def adding(number: int, *, fails: bool = False) -> Callable[[sqlite3.Connection]
         return number
 
     return work
+
+
+@pytest.mark.parametrize(
+    ("failing", "savepoints"), [([False, False], 0), ([False, True], 2), ([True], 0)]
+)
+def test_work_is_done_in_savepoints_only_where_some_of_it_fails(
+    failing: list[bool], savepoints: int, database: Database
+) -> None:
+    """What is committed together needs none, and one that is alone is undone with all."""
+    statements: list[str] = []
+    works = [adding(number, fails=fails) for number, fails in enumerate(failing)]
+    with contextlib.closing(connect(database.path)) as connection:
+        connection.set_trace_callback(statements.append)
+        connection.execute("BEGIN IMMEDIATE")
+        run_all(connection, [Task(work, durable=True) for work in works])
+        connection.execute("COMMIT")
+
+    assert sum(text.startswith("SAVEPOINT") for text in statements) == savepoints
+    assert names(database) == [str(number) for number, fails in enumerate(failing) if not fails]
 
 
 def test_a_failing_work_leaves_its_neighbours_alone(database: Database) -> None:

@@ -2,8 +2,8 @@
 
 Readers borrow a connection from a pool, WAL lets them go on beside a writer. Writes go through
 one thread a process, which takes what is queued as one batch: under the cross-process writer lock
-one BEGIN IMMEDIATE, a savepoint for each piece of work, one COMMIT; then, without the lock, the
-answers. The kernel's lock queue is fair where SQLite's busy handler sleeps longer and longer.
+one BEGIN IMMEDIATE, each piece of work, one COMMIT; then, without the lock, the answers. The
+kernel's lock queue is fair where SQLite's busy handler sleeps longer and longer.
 
 SQLite before 3.51.3 can corrupt a database when several connections write and checkpoint at once
 (the WAL-reset bug). So the same lock is held around every write, every checkpoint (automatic ones
@@ -25,7 +25,7 @@ from urllib.parse import quote
 from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault, WouldWait, again_in
 from registry_wsgi.names import Pattern
 from registry_wsgi.storage.locks import FileLock
-from registry_wsgi.storage.sqlite.tasks import Task, primary_code
+from registry_wsgi.storage.sqlite.tasks import Task, primary_code, run_all
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -297,8 +297,7 @@ class Database:
             self._syncing = durable
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for task in batch:
-                task.run(connection)
+            run_all(connection, batch)
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:

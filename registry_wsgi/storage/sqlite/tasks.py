@@ -1,7 +1,7 @@
 """Pieces of work that wait for a write transaction, each with an outcome of its own."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, Final
@@ -17,7 +17,7 @@ def primary_code(error: BaseException) -> int:
 class Task:
     """One piece of work waiting for its transaction, and what came of it."""
 
-    __slots__ = ("_connection", "durable", "future", "outcome", "work")
+    __slots__ = ("_connection", "_undo", "durable", "future", "outcome", "work")
 
     def __init__(self, work: Callable[[sqlite3.Connection], Any], *, durable: bool) -> None:
         self.work = work
@@ -25,10 +25,18 @@ class Task:
         self.future: Future[Any] = Future()
         self.outcome: Any = None
 
+    def attempt(self, connection: sqlite3.Connection) -> bool:
+        """Do the work; whether it raised nothing. What it did until then is not undone."""
+        self._connection, self._undo = connection, False
+        with self:
+            self.outcome = self.work(connection)
+            return True
+        return False
+
     def run(self, connection: sqlite3.Connection) -> None:
         """Do the work in a savepoint: what it raises becomes its outcome and undoes it alone."""
+        self._connection, self._undo = connection, True
         connection.execute("SAVEPOINT task")
-        self._connection = connection
         with self:
             self.outcome = self.work(connection)
         connection.execute("RELEASE task")
@@ -44,7 +52,8 @@ class Task:
             or primary_code(error) in _OF_THE_DISK
         ):
             return False
-        self._connection.execute("ROLLBACK TO task")
+        if self._undo:
+            self._connection.execute("ROLLBACK TO task")
         self.outcome = error
         return isinstance(error, Exception)
 
@@ -62,3 +71,18 @@ class Task:
         if not self.future.done():
             with suppress(InvalidStateError):
                 self.future.set_exception(error)
+
+
+def run_all(connection: sqlite3.Connection, tasks: Sequence[Task]) -> None:
+    """Do all the work in the transaction that is open; raises sqlite3.Error for a broken disk.
+
+    When one raises, all is undone and done again, each in a savepoint of its own: SQLite copies
+    every page that is changed in one, so they are not set before. Work may be done twice, then.
+    """
+    if all(task.attempt(connection) for task in tasks):
+        return
+    connection.execute("ROLLBACK")
+    connection.execute("BEGIN IMMEDIATE")
+    if len(tasks) > 1:
+        for task in tasks:
+            task.run(connection)
