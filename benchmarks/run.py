@@ -141,16 +141,6 @@ def measure_signed_in(run: Run, server: Running, others: Mapping[str, Filled]) -
     run.measure(SIGNED_IN, {**others, OURS: with_token(filled)})
 
 
-def choose_network(wanted: str) -> str:
-    """Enter the network that was asked for, if that is allowed; which one it is, in words."""
-    whose = "the machine's"
-    if wanted == "own":
-        with contextlib.suppress(PermissionError):
-            enter_own()
-            whose = "its own"
-    return f"{whose}, {congestion_control()}"
-
-
 def main() -> int:
     """Run what the command line asks for; 1 if a floor was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -162,7 +152,9 @@ def main() -> int:
     parser.add_argument("--memory", type=Path, default=Path("/dev/shm"), help="one in memory")  # noqa: S108 - directories of one's own are made in it
     parser.add_argument("--network", choices=["own", "host"], default="host", help="see above")
     options = parser.parse_args()
-    network = choose_network(options.network)
+    if options.network == "own":
+        enter_own()
+    network = f"{options.network}, {congestion_control()}"
     run = Run(Effort(options.size, options.seconds), options.repetitions, options.only)
     servers = contenders()
     with (

@@ -1,10 +1,10 @@
 """The application's outermost layer, whichever gunicorn worker and settings serve it."""
 
-import logging
+import io
 import os
 import ssl
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 from gunicorn.http.wsgi import Response
 
@@ -14,12 +14,10 @@ from registry_wsgi.server.lanes import Lanes
 from registry_wsgi.server.outgoing import (
     DEFERRAL,
     NO_DESCRIPTOR,
-    UNSUPPORTED,
     Rest,
+    report_cut,
     send_eagerly,
 )
-
-LOG: Final = logging.getLogger(__name__)
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -42,7 +40,7 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
         else:
             super().write_file(respiter)
         if os.fstat(content.fileno()).st_size < end:
-            LOG.error("%s lost its end while it was sent: run fsck", content.name)
+            report_cut(content.name)
             self.force_close()
 
     def _send(self, content: BinaryIO, begin: int, end: int) -> None:
@@ -53,8 +51,10 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
             if reached < end <= os.fstat(content.fileno()).st_size:
                 DEFERRAL.leave(Rest.of(content, reached, end))
                 return
+        except io.UnsupportedOperation:
+            pass
         except OSError as error:
-            if error.errno not in UNSUPPORTED | NO_DESCRIPTOR:
+            if error.errno not in NO_DESCRIPTOR:
                 raise
         self.sock.setblocking(True)
         if reached < end:

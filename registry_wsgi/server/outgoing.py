@@ -7,6 +7,7 @@ connections: reading a file may wait for the disk.)
 """
 
 import errno
+import io
 import logging
 import os
 import select
@@ -15,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import BinaryIO, Final
@@ -33,7 +34,6 @@ SILENT: Final = 60.0
 
 LOOK_SECONDS: Final = 1.0
 """How often it is looked whether there are such."""
-
 
 GONE: Final = frozenset(
     {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTUNREACH}
@@ -99,13 +99,19 @@ class Deferral(threading.local):
 DEFERRAL: Final = Deferral()
 
 
-def send_eagerly(connection: socket.socket, descriptor: int, offset: int, end: int) -> int:
-    """Send this much of a file while the client is quick; how far that was. Raises OSError.
+def report_cut(name: str) -> None:
+    """Tell that a file turned out shorter than its answer says."""
+    LOG.error("%s lost its end while it was sent: run fsck", name)
+
+
+def send_eagerly(connection: socket.socket, descriptor: int, begin: int, end: int) -> int:
+    """Send this much of a file while the client is quick; how far that was.
 
     Less than ``end`` also when the file is shorter. The connection does not block afterwards.
+    Raises OSError; of those io.UnsupportedOperation when no byte of this file can be sent so.
     """
     connection.setblocking(False)
-    waited = 0.0
+    offset, waited = begin, 0.0
     while offset < end:
         try:
             sent = os.sendfile(connection.fileno(), descriptor, offset, end - offset)
@@ -114,6 +120,10 @@ def send_eagerly(connection: socket.socket, descriptor: int, offset: int, end: i
                 break
             waited += _wait(connection, PATIENCE - waited)
             continue
+        except OSError as error:
+            if offset == begin and error.errno in UNSUPPORTED:
+                raise io.UnsupportedOperation("sendfile") from error
+            raise
         if not sent:
             break
         offset += sent
@@ -148,7 +158,10 @@ class Sender:
         self._wake = -1
 
     def send(self, connection: socket.socket, rest: Rest, done: Callable[[bool], None]) -> None:
-        """Send the rest, then call ``done`` with whether all of it was sent, in that thread."""
+        """Send the rest, then call ``done`` with whether all of it was sent, in that thread.
+
+        Raises OSError or RuntimeError when there can be no such thread: the rest is the caller's.
+        """
         with self._starting:
             if self._wake < 0:
                 self._start()
@@ -156,14 +169,15 @@ class Sender:
         os.eventfd_write(self._wake, 1)
 
     def _start(self) -> None:
-        selector, wake = (
-            selectors.DefaultSelector(),
-            os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK),
-        )
-        selector.register(wake, selectors.EVENT_READ)
-        threading.Thread(
-            target=self._serve, args=(selector, wake), name="sender", daemon=True
-        ).start()
+        with ExitStack() as stack:
+            selector = stack.enter_context(selectors.DefaultSelector())
+            wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            stack.callback(os.close, wake)
+            selector.register(wake, selectors.EVENT_READ)
+            threading.Thread(
+                target=self._serve, args=(selector, wake), name="sender", daemon=True
+            ).start()
+            stack.pop_all()
         self._wake = wake
 
     def _serve(self, selector: selectors.BaseSelector, wake: int) -> None:
@@ -217,7 +231,7 @@ class Sender:
             _finish(selector, client, sent=False)
             return
         if not sent:
-            LOG.error("%s lost its end while it was sent: run fsck", rest.name)
+            report_cut(rest.name)
             _finish(selector, client, sent=False)
             return
         rest.offset += sent

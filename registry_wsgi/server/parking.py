@@ -26,7 +26,7 @@ from registry_wsgi.server.balance import Share
 from registry_wsgi.server.connection import has_arrived, hold_back
 from registry_wsgi.server.known import is_known
 from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes, is_small
-from registry_wsgi.server.outgoing import DEFERRAL, NO_DESCRIPTOR, Sender
+from registry_wsgi.server.outgoing import DEFERRAL, NO_DESCRIPTOR, Rest, Sender
 from registry_wsgi.server.pacing import hurry_within
 
 CLOSERS: Final = 2
@@ -36,7 +36,6 @@ NO_DESCRIPTOR_PAUSE: Final = 0.01
 """Seconds that are waited where no connection can be accepted, so as not to ask without end."""
 
 _PARKED: Final = object()
-_SENDING: Final = object()
 
 
 class _Again:
@@ -162,24 +161,15 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         return reusable
 
     def _keepalive_after(self, conn: Any, keepalive: Any) -> Any:
-        if keepalive is _PARKED:
-            return _PARKED
-        if conn.__dict__.get("rest") is not None:
-            conn.reusable = keepalive
-            return _SENDING
+        if keepalive is _PARKED or conn.__dict__.get("rest") is not None:
+            return keepalive
         return super()._keepalive_after(conn, keepalive)
 
     def finish_request(self, conn: Any, fs: "Future[Any]") -> None:
         """What becomes of a connection that a thread is done with, in the thread that polls."""
-        if not fs.cancelled() and fs.exception() is None and fs.result() is _SENDING:
-            rest, conn.rest = conn.rest, None
-            try:
-                done = partial(self.method_queue.defer, self._sent, conn)
-                self._sender.send(conn.sock, rest, done)
-            except (OSError, RuntimeError) as error:
-                self.log.error("%s cannot be sent: %s", rest.name, error)  # noqa: TRY400 - as in outgoing
-                rest.close()
-                self._sent(conn, False)
+        rest = conn.__dict__.pop("rest", None)
+        if rest is not None:
+            self._send_rest(conn, rest, reusable=fs.result())
         elif not fs.cancelled() and fs.exception() is None and fs.result() is _PARKED:
             self._parked.append(conn)
             # A place may have come free since it was refused one.
@@ -191,10 +181,20 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         else:
             super().finish_request(conn, fs)
 
-    def _sent(self, conn: Any, complete: bool) -> None:
+    def _send_rest(self, conn: Any, rest: Rest, *, reusable: bool) -> None:
+        """Have the rest of an answer sent, after which the connection may be reusable."""
+        try:
+            done = partial(self.method_queue.defer, self._sent, conn, reusable)
+            self._sender.send(conn.sock, rest, done)
+        except (OSError, RuntimeError) as error:
+            self.log.error("%s cannot be sent: %s", rest.name, error)  # noqa: TRY400 - as in outgoing
+            rest.close()
+            self._sent(conn, reusable, False)
+
+    def _sent(self, conn: Any, reusable: bool, complete: bool) -> None:
         """What becomes of a connection whose file was sent, or could not be."""
         outcome: Future[bool] = Future()
-        outcome.set_result(complete and conn.reusable)
+        outcome.set_result(reusable and complete)
         self.finish_request(conn, outcome)
 
     def _unpark(self, lane: Lane) -> None:

@@ -1,5 +1,7 @@
 """The thread that sends files to slow clients, and what becomes of those that cannot be sent."""
 
+import errno
+import io
 import os
 import socket
 import threading
@@ -178,6 +180,29 @@ def test_a_slow_client_is_left_after_a_while(
 
     assert 0 < reached < len(CONTENT)
     assert take(client, reached) == CONTENT[:reached]
+
+
+@pytest.mark.parametrize(("sent_before", "error"), [(0, io.UnsupportedOperation), (1000, OSError)])
+def test_only_a_file_of_which_nothing_was_sent_may_be_sent_another_way(
+    file: Path,
+    pair: tuple[socket.socket, socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+    sent_before: int,
+    error: type[OSError],
+) -> None:
+    """Whatever a file system says later: what was sent must not be sent again."""
+    results = iter([sent_before] if sent_before else [])
+
+    def sendfile(*_: object) -> int:
+        for sent in results:
+            return sent
+        raise OSError(errno.EINVAL, "not by sendfile")
+
+    monkeypatch.setattr(os, "sendfile", sendfile)
+    with file.open("rb") as content, pytest.raises(OSError, match="sendfile") as caught:
+        send_eagerly(pair[0], content.fileno(), 0, len(CONTENT))
+
+    assert caught.type is error
 
 
 def test_what_nobody_takes_is_closed(file: Path) -> None:
