@@ -2,7 +2,7 @@
 
 gunicorn reads into new byte strings and copies them on their way through its readers. Here the
 kernel writes into one large buffer, which is used again for every block; chunk framing is taken
-out of it in place. Only where everything in between is exactly as known, and nothing of the body
+out of it in place, or is not even put into it. Only where everything in between is exactly as known, and nothing of the body
 was read yet: see ``find``.
 
 From the first block until the last the connection is marked as failed, and its reader as one that
@@ -12,7 +12,7 @@ the rest of the body for the next request.
 
 import inspect
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Final
 
 from gunicorn.http.body import Body as GunicornBody
@@ -21,8 +21,9 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.unreader import SocketUnreader
 
 from registry_wsgi.errors import BodyCut
-from registry_wsgi.server.framing import ChunkFraming
+from registry_wsgi.server.framing import ChunkFraming, Rhythm
 from registry_wsgi.server.known import is_known
+from registry_wsgi.server.scatter import Scatter
 
 BUFFER_SIZE: Final = 1 << 20
 """Bytes read, written and hashed at once."""
@@ -214,7 +215,7 @@ class ConnectionBody:
             buffer = _take_buffer()
             view = memoryview(buffer)
             while left:
-                count = self._receive(view[: min(left, BUFFER_SIZE)], socket.MSG_WAITALL)
+                count = self._receive([view[: min(left, BUFFER_SIZE)]], socket.MSG_WAITALL)
                 left -= count
                 if not left:
                     self._finish(b"")
@@ -238,15 +239,36 @@ class ConnectionBody:
             if framing.finished:
                 break
             kept = stop - rest
+            rhythm = framing.rhythm
+            # The framing of large chunks costs little, and few would fit.
+            if rhythm and not kept and rhythm.size <= BUFFER_SIZE // 4:
+                raw = yield from self._alike(framing, view, rhythm)
+                stop = len(raw)
+                view[:stop] = raw
+                continue
             view[:kept] = view[rest:stop]
             # To wait for a full buffer is right only where one chunk is sure to fill it.
             whole = framing.left >= BUFFER_SIZE - kept
-            stop = kept + self._receive(view[kept:], socket.MSG_WAITALL if whole else 0)
+            stop = kept + self._receive([view[kept:]], socket.MSG_WAITALL if whole else 0)
         _idle_buffers.append(buffer)
 
-    def _receive(self, view: memoryview, flags: int) -> int:
+    def _alike(
+        self, framing: ChunkFraming, view: memoryview, rhythm: Rhythm
+    ) -> Generator[memoryview, None, bytes]:
+        """Receive chunks while they are alike; returns what came behind the last one."""
+        scatter = Scatter(view, rhythm)
+        while True:
+            count = self._receive(scatter.buffers(framing.left))
+            start, end, left, raw = scatter.sort(framing.left, count)
+            framing.resume(left)
+            if start < end:
+                yield view[start:end]
+            if raw:
+                return raw
+
+    def _receive(self, buffers: list[memoryview], flags: int = 0) -> int:
         try:
-            count = self._connection.socket.recv_into(view, 0, flags)
+            count = self._connection.socket.recvmsg_into(buffers, 0, flags)[0]
         except BlockingIOError as error:
             raise BodyCut("the client has been silent for too long") from error
         except OSError as error:

@@ -15,6 +15,9 @@ LINE_LIMIT: Final = 8190
 TRAILER_LIMIT: Final = 1 << 16
 """Longest trailer section, in bytes."""
 
+ALIKE: Final = 4
+"""After how many chunks of one size the next ones are expected to have it, too."""
+
 # > chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )   (RFC 9112, 7.1.1)
 _TOKEN: Final = rb"[0-9A-Za-z!#$%&'*+.^_`|~-]++"
 _QUOTED: Final = rb'"(?:[^\x00-\x08\x0a-\x1f\x7f"\\]|\\[^\x00-\x08\x0a-\x1f\x7f])*+"'
@@ -31,12 +34,22 @@ class Stripped(NamedTuple):
     rest: int
 
 
+class Rhythm(NamedTuple):
+    """Chunks of ``size`` bytes each, with ``mark`` between any two."""
+
+    size: int
+    mark: bytes
+
+
 class ChunkFraming:
     """Where one chunked body stands. ``check_trailers`` raises for a bad trailer section."""
 
     def __init__(self, check_trailers: Callable[[bytes], object]) -> None:
         self._check_trailers = check_trailers
         self._left = 0
+        self._size = 0
+        self._size_line = b""
+        self._alike = 0
         self._after_chunk = False
         self._in_trailers = False
         self.finished = False
@@ -45,6 +58,21 @@ class ChunkFraming:
     def left(self) -> int:
         """Bytes that the current chunk still has to bring."""
         return self._left
+
+    @property
+    def rhythm(self) -> Rhythm | None:
+        """What the bytes behind the current chunk look like if it goes on as before.
+
+        ``None`` if nothing is to be said of that: between chunks, and before several were alike.
+        """
+        if self._alike < ALIKE or not (self._left or self._after_chunk):
+            return None
+        return Rhythm(self._size, _END + self._size_line + _END)
+
+    def resume(self, left: int) -> None:
+        """Go on in a chunk like the last one, of which ``left`` bytes are still to come."""
+        self._left = left
+        self._after_chunk = not left
 
     def strip(self, buffer: bytearray, view: memoryview, start: int, stop: int) -> Stripped:
         """Move the payload among ``buffer[start:stop]`` to the buffer's start.
@@ -83,9 +111,16 @@ class ChunkFraming:
             raise BodyCut("a chunk's size line is too long")
         if found < 0:
             return 0
-        self._left = _size(bytes(buffer[start:found]))
-        self._in_trailers = not self._left
+        self._begin(bytes(buffer[start:found]))
         return found + len(_END) - start
+
+    def _begin(self, line: bytes) -> None:
+        if self._alike and line == self._size_line:
+            self._alike += 1
+        else:
+            self._size, self._size_line, self._alike = _size(line), line, 1
+        self._left = self._size
+        self._in_trailers = not self._left
 
     def _trailers(self, buffer: bytearray, start: int, stop: int) -> int:
         if buffer.startswith(_END, start, stop):

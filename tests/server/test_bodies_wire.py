@@ -58,6 +58,8 @@ FORMS: dict[str, Form] = {
     "with a length": plain,
     "one chunk": framed((1 << 30,)),
     "chunks of 32 KiB": framed((32 << 10,)),
+    "small chunks": framed((257,)),
+    "now and then another": framed((4096,) * 9 + (5,)),
     "odd chunks": framed((1, 4097, 70_001, 3)),
     "upper case and zeros": framed((5000, 2), "000%X"),
     "extensions": framed((9_999,), '%x ; name="a\\"b;\t" ;flag', b"0;last=1\r\n\r\n"),
