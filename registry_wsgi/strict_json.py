@@ -49,6 +49,8 @@ def loads(body: bytes) -> Any:
 
 def _check_depth(body: bytes) -> None:
     """Measure the nesting before a parser recurses into it."""
+    if body.count(b"[") + body.count(b"{") <= DEPTH_LIMIT:
+        return
     unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"")
     outside_strings = b"".join(unescaped.split(b'"')[::2])
     steps = array("b", outside_strings.translate(_STEPS, _NO_BRACKET))

@@ -141,18 +141,18 @@ class BodyReader:
         if not has_body(environ):
             return NO_BODY
         body = self._fallback(environ)
-        source = environ.get("gunicorn.socket")
+        source = waited_for = environ.get("gunicorn.socket")
         place: Place = self.lanes.of(body.length).entered
         if is_small(body.length) and connection.has_arrived(
             environ.get("wsgi.input"), source, body.length
         ):
-            place = nullcontext
+            place, waited_for = nullcontext, None
         found = connection.find(environ, body.length) if self._fast else None
         if found is not None:
             body = connection.ConnectionBody(found, body.length)
-            source = _Plain(found.socket)
+            waited_for = waited_for and _Plain(found.socket)
         held_back = connection.held_back(environ)
-        return Reception(body, source, place, self._seconds, held_back)
+        return Reception(body, waited_for, place, self._seconds, held_back)
 
 
 def has_body(environ: Environ) -> bool:

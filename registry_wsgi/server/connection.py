@@ -2,8 +2,8 @@
 
 gunicorn reads into new byte strings and copies them on their way through its readers. Here the
 kernel writes into one large buffer, which is used again for every block; chunk framing is taken
-out of it in place, or is not even put into it. Only where everything in between is exactly as known, and nothing of the body
-was read yet: see ``find``.
+out of it in place, or is not even put into it. Only where everything in between is exactly as
+known, and nothing of the body was read yet: see ``find``.
 
 From the first block until the last the connection is marked as failed, and its reader as one that
 cannot read: whatever ends a request early, gunicorn then closes the connection instead of taking

@@ -13,7 +13,8 @@ from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.mounts import is_read_only, refuse_network
 from registry_wsgi.storage.reserve import Reserve
 from registry_wsgi.storage.sqlite import index as sqlite_index
-from registry_wsgi.storage.sqlite.database import Database, connect_read_only
+from registry_wsgi.storage.sqlite.connections import connect_read_only
+from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.index import SqliteIndex
 from registry_wsgi.storage.uptime import UptimeClock
 

@@ -15,8 +15,10 @@ from support.storage import memory_directory, open_database
 
 from registry_wsgi.errors import BLOB_UNKNOWN, RegistryError, StorageFault
 from registry_wsgi.storage.locks import FileLock
+from registry_wsgi.storage.sqlite import connections
 from registry_wsgi.storage.sqlite import database as module
-from registry_wsgi.storage.sqlite.database import Database, connect
+from registry_wsgi.storage.sqlite.connections import WAL_CHECKPOINT, connect
+from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.tasks import Task, run_all
 
 FULL, NORMAL = 2, 1
@@ -29,7 +31,7 @@ SETTINGS = {
     "trusted_schema": 0,
     "cell_size_check": 1,
     "mmap_size": 0,
-    "journal_size_limit": 8 << 20,
+    "journal_size_limit": 16 << 20,
 }
 
 
@@ -85,14 +87,14 @@ def test_the_writing_connection_has_every_setting(
 
 def test_every_setting_is_read_back() -> None:
     """The table of settings here and the one in the program have the same rows."""
-    assert {name: expected for name, _, expected in module._SETTINGS} == SETTINGS
+    assert {name: expected for name, _, expected in connections._SETTINGS} == SETTINGS
 
 
 def test_a_setting_that_sqlite_refuses_is_a_fault(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file system on which WAL does not work is refused, not used in another mode."""
-    monkeypatch.setattr(module, "_SETTINGS", (("journal_mode", "WAL", "another"),))
+    monkeypatch.setattr(connections, "_SETTINGS", (("journal_mode", "WAL", "another"),))
     with pytest.raises(StorageFault) as caught:
         connect(database.path)
 
@@ -350,14 +352,14 @@ def test_a_writer_checkpoints_when_the_log_is_long(
 
 def test_a_log_that_was_checkpointed_is_written_over_and_keeps_its_room(database: Database) -> None:
     """Below the mark nothing has to be allocated: a sync is of data alone."""
-    long_names = (f"{number}".rjust(1 << 20, "x") for number in range(12))
+    long_names = (f"{number}".rjust(1 << 20, "x") for number in range(24))
     sizes = []
     for name in long_names:
         database.write(partial(add, name))
         with database.lock.held():  # once the writer has finished
             sizes.append(database.wal_size())
 
-    mark = module.WAL_CHECKPOINT
+    mark = WAL_CHECKPOINT
     grown = [size > mark for size in sizes].index(True)
     assert min(sizes[grown:]) == mark
 

@@ -10,7 +10,7 @@ from registry_wsgi.errors import StorageFault
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.sqlite import index, migrations
-from registry_wsgi.storage.sqlite.database import connect
+from registry_wsgi.storage.sqlite.connections import connect
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -10,8 +10,7 @@ from registry_wsgi.storage.adopting import ADOPTER, ELSEWHERE, TagOfOld
 from registry_wsgi.storage.base import Clock, ManifestPush
 from registry_wsgi.storage.sqlite.changes import Change, repository_id
 from registry_wsgi.storage.sqlite.database import Database
-from registry_wsgi.storage.sqlite.manifests import move_tags, remove_tag, store
-from registry_wsgi.storage.sqlite.needs import check_needs
+from registry_wsgi.storage.sqlite.manifests import Storing, move_tags, remove_tag
 
 _LAST: Final = """
     SELECT digest, address FROM events
@@ -36,11 +35,11 @@ class SqliteAdoption:
 
     def put(self, push: ManifestPush, at: str, tags: Mapping[Tag, TagOfOld]) -> None:
         """Check and store, in one transaction."""
+        storing = Storing(push)
 
         def work(connection: sqlite3.Connection) -> None:
             change = self._change(connection, push.repository, at)
-            check_needs(change, push)
-            manifest = store(change, push)
+            manifest = storing.store(change)
             for tag, old in tags.items():
                 for digest, moment in old.past:
                     _record_past(replace(change, at=moment), tag, digest.pack())

@@ -17,22 +17,18 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
 
 from registry_wsgi.errors import UNAVAILABLE, RegistryError, StorageFault, WouldWait, again_in
-from registry_wsgi.names import Pattern
 from registry_wsgi.storage.locks import FileLock
+from registry_wsgi.storage.sqlite.connections import WAL_CHECKPOINT, connect
 from registry_wsgi.storage.sqlite.tasks import Task, primary_code, run_all
 
 LOG: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-WAL_CHECKPOINT: Final = 8 << 20
-"""Size of the WAL, in bytes, above which a writer checkpoints after its commit."""
 
 WAL_TRUNCATE: Final = 64 << 20
 """Size of the WAL, in bytes, above which the checkpoint also cuts the file."""
@@ -46,70 +42,6 @@ WRITE_TIMEOUT: Final = 30.0
 _MAY_BE_NO_ROOM: Final = frozenset(
     {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
 )
-
-_FULL: Final = 2
-_SETTINGS: Final = (
-    ("journal_mode", "WAL", "wal"),
-    ("synchronous", "FULL", _FULL),
-    ("foreign_keys", "ON", 1),
-    ("wal_autocheckpoint", "0", 0),
-    ("trusted_schema", "OFF", 0),
-    ("cell_size_check", "ON", 1),
-    ("mmap_size", "0", 0),
-    # Else a log that was long once stays that long, and every commit would checkpoint.
-    ("journal_size_limit", str(WAL_CHECKPOINT), WAL_CHECKPOINT),
-)
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open the index with every setting made and read back; raises StorageFault."""
-    with ExitStack() as stack:
-        try:
-            connection = _connection(path, "mode=rw")
-            stack.callback(connection.close)
-            for name, value, expected in _SETTINGS:
-                connection.execute(f"PRAGMA {name} = {value}")
-                row = connection.execute(f"PRAGMA {name}").fetchone()
-                if row is not None and row[0] != expected:
-                    raise StorageFault(f"SQLite refused {name} = {value}: {row[0]}", str(path))
-        except sqlite3.Error as error:
-            raise StorageFault("the index cannot be opened", str(path), error) from error
-        stack.pop_all()
-    return connection
-
-
-def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open the index on a read-only file system; raises StorageFault.
-
-    Without a log the file is all there is, and nobody can change it. With one, SQLite needs the
-    log's own index, which a killed process leaves beside it.
-    """
-    log, shared = (path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))
-    if log.exists() and not shared.exists():
-        advice = "mount it writable and start once"
-        raise StorageFault(f"the index was not closed, and {shared.name} is missing: {advice}")
-    try:
-        return _connection(path, "mode=ro" if log.exists() else "mode=ro&immutable=1")
-    except sqlite3.Error as error:
-        raise StorageFault("the index cannot be opened", str(path), error) from error
-
-
-def _connection(path: Path, options: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?{options}",
-        uri=True,
-        timeout=5.0,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-    )
-    connection.create_function("visible", 2, _visible, deterministic=True)
-    return connection
-
-
-def _visible(name: str, pattern: str) -> bool:
-    """The SQL function that tells whether a rule's pattern means a repository."""
-    return Pattern(pattern).matches(name)
 
 
 def _may_be_no_room(error: BaseException) -> bool:
@@ -215,12 +147,11 @@ class Database:
 
     @staticmethod
     def _outcome(task: Task) -> Any:
-        try:
-            return task.future.result(WRITE_TIMEOUT)
-        except TimeoutError:
-            if task.future.cancel():
-                raise RegistryError(UNAVAILABLE, "the index is busy", headers=again_in(1)) from None
-        return task.future.result()  # it is being committed: its outcome is certain to come
+        if not task.is_done(WRITE_TIMEOUT):
+            if task.take():
+                raise RegistryError(UNAVAILABLE, "the index is busy", headers=again_in(1))
+            task.is_done()  # it is being committed: its outcome is certain to come
+        return task.result()
 
     def _start_writer(self) -> None:
         if self._writer is None or not self._writer.is_alive():
@@ -242,9 +173,8 @@ class Database:
                     if connection is None:
                         connection = self._open_connection(self.path)
                         self._syncing = True
-                    is_long = self.wal_size() > WAL_CHECKPOINT
                     self._commit_with_room(connection, batch)
-                    if is_long:
+                    if self._is_long():
                         self._answer(batch)
                         self._checkpoint(connection)
                 # Whoever is answered wants the interpreter: other processes need not wait for it.
@@ -272,7 +202,7 @@ class Database:
                 tasks.put(None)
                 break
             batch.append(following)
-        return [task for task in batch if task.future.set_running_or_notify_cancel()]
+        return [task for task in batch if task.take()]
 
     def _judge(self, error: BaseException) -> None:
         """Tell of an I/O error, unless it is that there still is no room."""
@@ -308,6 +238,13 @@ class Database:
         """Tell those who wait what came of it, now that it is committed."""
         for task in batch:
             task.answer()
+
+    def _is_long(self) -> bool:
+        """Whether to checkpoint the log, asked after a commit: it may have begun the log anew."""
+        try:
+            return self.wal_size() > WAL_CHECKPOINT
+        except OSError:
+            return False  # what is committed does not fail for that; the next commit looks again
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         size = self.wal_size()

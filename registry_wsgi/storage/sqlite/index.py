@@ -12,7 +12,8 @@ from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.sqlite.accounts import SqliteAccounts
 from registry_wsgi.storage.sqlite.blobs import SqliteBlobs
 from registry_wsgi.storage.sqlite.collect import SqliteCollection
-from registry_wsgi.storage.sqlite.database import Database, connect, connect_read_only
+from registry_wsgi.storage.sqlite.connections import connect, connect_read_only
+from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.inspect import SqliteInspection
 from registry_wsgi.storage.sqlite.listings import SqliteListings
 from registry_wsgi.storage.sqlite.manifests import SqliteManifests

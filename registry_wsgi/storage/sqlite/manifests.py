@@ -27,7 +27,7 @@ from registry_wsgi.storage.sqlite.changes import (
     repository_id,
 )
 from registry_wsgi.storage.sqlite.database import Database
-from registry_wsgi.storage.sqlite.needs import check_needs, put_edges
+from registry_wsgi.storage.sqlite.needs import Needs
 
 _BY_TAG: Final = """
     SELECT m.digest, m.media_type, m.body FROM repositories AS r
@@ -58,7 +58,7 @@ _SEEN: Final = """
 
 _INSERT: Final = """
     INSERT INTO manifests
-        (repository_id, digest, media_type, artifact_type, annotations, subject, pushed_at, body)
+        (repository_id, pushed_at, digest, media_type, artifact_type, annotations, subject, body)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (repository_id, digest) DO UPDATE
     SET body = excluded.body -- the type was decided once, when it was first pushed
@@ -101,26 +101,32 @@ def _manifest_id(connection: sqlite3.Connection, repository: int, digest: Digest
     return int(row[0]) if row else None
 
 
-def store(change: Change, push: ManifestPush) -> int:
-    """Insert the manifest and its edges, and lease both ends; returns its id."""
-    manifest = push.manifest
-    row = (
-        change.repository,
-        push.digest.pack(),
-        manifest.media_type,
-        manifest.artifact_type,
-        json.dumps(dict(manifest.annotations)),
-        manifest.subject.digest.pack() if manifest.subject else None,
-        change.at,
-        push.body,
-    )
-    stored = int(change.connection.execute(_INSERT, row).fetchone()[0])
-    put_edges(change, manifest, stored)
-    change.lease(stored)
-    change.lease_blobs(stored)
-    if manifest.children or manifest.subject:
-        change.lease_manifests(stored)
-    return stored
+class Storing:
+    """What a push puts into the index but for tags, made ready before the writer's lock is held."""
+
+    def __init__(self, push: ManifestPush) -> None:
+        manifest = push.manifest
+        self._needs = Needs(push)
+        self._row = (
+            push.digest.pack(),
+            manifest.media_type,
+            manifest.artifact_type,
+            json.dumps(dict(manifest.annotations)),
+            manifest.subject.digest.pack() if manifest.subject else None,
+            push.body,
+        )
+
+    def store(self, change: Change) -> int:
+        """Insert the manifest and its edges, and lease both ends; returns its id.
+
+        Raises RegistryError unless what it needs is there.
+        """
+        self._needs.require(change)
+        row = (change.repository, change.at, *self._row)
+        stored = int(change.connection.execute(_INSERT, row).fetchone()[0])
+        change.lease(stored)
+        self._needs.put_edges(change, stored)
+        return stored
 
 
 def move_tags(change: Change, push: ManifestPush, manifest: int) -> None:
@@ -196,12 +202,12 @@ class SqliteManifests:
 
     def put(self, push: ManifestPush) -> None:
         """Check and store, in one transaction; raises RegistryError as the contract says."""
+        storing = Storing(push)
 
         def work(connection: sqlite3.Connection) -> None:
             change = self._change(connection, push.repository, push.actor, missing=None)
             _check_expectation(change, push)
-            check_needs(change, push)
-            manifest = store(change, push)
+            manifest = storing.store(change)
             if not push.tags:
                 change.record("push", None, push.digest.pack())
             move_tags(change, push, manifest)

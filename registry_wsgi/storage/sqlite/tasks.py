@@ -2,8 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from threading import Lock
 from typing import Any, Final
 
 _OF_THE_DISK: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
@@ -15,15 +14,48 @@ def primary_code(error: BaseException) -> int:
 
 
 class Task:
-    """One piece of work waiting for its transaction, and what came of it."""
+    """One piece of work waiting for its transaction, and what came of it.
 
-    __slots__ = ("_connection", "_undo", "durable", "future", "outcome", "work")
+    One thread waits for it, another one does it: two locks are all that they need, where a Future
+    has a condition that is made and notified in interpreted code.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_done",
+        "_is_answered",
+        "_taken",
+        "_undo",
+        "durable",
+        "outcome",
+        "work",
+    )
 
     def __init__(self, work: Callable[[sqlite3.Connection], Any], *, durable: bool) -> None:
         self.work = work
         self.durable = durable
-        self.future: Future[Any] = Future()
         self.outcome: Any = None
+        self._taken = Lock()
+        self._is_answered = False
+        self._done = Lock()
+        self._done.acquire()
+
+    def take(self) -> bool:
+        """Whether it is the caller's, who comes first, to do it or to give it up."""
+        return self._taken.acquire(blocking=False)
+
+    def is_done(self, seconds: float = -1) -> bool:
+        """Wait for its answer, without end when ``seconds`` is negative; whether it came.
+
+        For the one thread that waits, and not again after it came.
+        """
+        return self._done.acquire(timeout=seconds)
+
+    def result(self) -> Any:
+        """What the work returned; raises what it raised."""
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
 
     def attempt(self, connection: sqlite3.Connection) -> bool:
         """Do the work; whether it raised nothing. What it did until then is not undone."""
@@ -59,18 +91,15 @@ class Task:
 
     def answer(self) -> None:
         """Hand the outcome to whoever waits, after the commit; once."""
-        if self.future.done():
-            return
-        if isinstance(self.outcome, BaseException):
-            self.future.set_exception(self.outcome)
-        else:
-            self.future.set_result(self.outcome)
+        if not self._is_answered:
+            self._is_answered = True
+            self._done.release()
 
     def fail(self, error: BaseException) -> None:
-        """Hand an error to whoever waits, unless there is an outcome or nobody waits any more."""
-        if not self.future.done():
-            with suppress(InvalidStateError):
-                self.future.set_exception(error)
+        """Hand an error to whoever waits, unless there was an answer."""
+        if not self._is_answered:
+            self.outcome = error
+            self.answer()
 
 
 def run_all(connection: sqlite3.Connection, tasks: Sequence[Task]) -> None:
