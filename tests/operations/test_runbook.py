@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from support.programs import CHECKOUT, run, search_path
+from support.congestion import congestion_controls
+from support.programs import CHECKOUT, require, require_root, run, search_path
 from support.proxied import CONTRIB, GunicornServer, Nginx, replaced
 from support.pushes import push_image
 from support.storage import memory_directory
@@ -219,6 +220,36 @@ def test_a_section_can_be_carried_out(machine: Machine, heading: str) -> None:
     push_image(http, "team/old-app", "a")
     for block in blocks(heading):
         machine.run(block)
+
+
+CONGESTION_CONTROL = """\
+import socket
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_connection(listener.getsockname()) as near, listener.accept()[0] as far:
+        for end in (near, far):
+            name = end.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+            print(name.rstrip(b"\\0").decode())
+"""
+
+
+@pytest.mark.skipif(congestion_controls() == ["reno"], reason="there is nothing but reno")
+def test_connections_within_the_machine_can_be_given_reno() -> None:
+    """In a network like the machine's, after the page's commands both ends have it."""
+    require_root("a network")
+    require("ip", "iproute2")
+    (block,) = blocks("Clients on the same machine")
+    other = next(name for name in congestion_controls() if name != "reno")
+    asked = shlex.join([sys.executable, "-c", CONGESTION_CONTROL])
+    script = f"""
+        ip link set lo up
+        echo {other} > /proc/sys/net/ipv4/tcp_congestion_control
+        {asked}
+        {block}
+        {asked}
+    """
+    ran = run(["unshare", "--net", "bash", "-euc", script], environment={"PATH": search_path()})
+
+    assert ran.stdout.split() == [other, other, "reno", "reno"]
 
 
 # --- What holds for every page --------------------------------------------------------------------
