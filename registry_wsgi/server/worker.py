@@ -8,10 +8,10 @@ pool, with the bytes given back, as if nobody had looked.
 
 Certain means: a GET or HEAD of a route that says it is quick and does not find that it would have
 to wait after all (``WouldWait``, raised before anything was done), and whose headers are byte for
-byte those of an earlier request on this connection, which gunicorn parsed and judged itself. So
-no header is ever read here, and gunicorn's rules for them, and its limits, hold without being
-repeated. The reader that is too slow for its answer is served by the poller as well, when it can
-take more: it keeps no thread waiting.
+byte those of an earlier request on this connection, which gunicorn parsed and judged itself; only
+the numbers of a range may be others. So no other header is ever read here, and gunicorn's rules
+for them, and its limits, hold without being repeated. The reader that is too slow for its answer
+is served by the poller as well, when it can take more: it keeps no thread waiting.
 
 Whatever is not as known (another release of gunicorn, TLS, hooks on requests, the PROXY protocol)
 turns all of this off, and this is gunicorn's worker.
@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gunicorn.http import wsgi
 from gunicorn.http.parser import RequestParser
@@ -45,10 +45,23 @@ TEMPLATES: Final = 8
 _LINE: Final = re.compile(rb"(GET|HEAD) ((/(?!/)[!\"$&->@-~]*)(?:\?([!\"$-~]*))?) HTTP/1\.1")
 """A request line whose path needs no decoding."""
 
+_RANGE: Final = re.compile(rb"\r\nRange: bytes=([0-9]{1,18}-[0-9]{0,18})(?=\r\n)")
+"""The one header whose numbers may differ: whoever reads in parts never asks for one twice."""
+
+_RANGE_VALUE: Final = re.compile(r"bytes=[0-9]{1,18}-[0-9]{0,18}")
+"""What gunicorn makes of it, unless there are several."""
+
 _LOOKED_AT: Final = frozenset(
     {"CONTENT-LENGTH", "TRANSFER-ENCODING", "EXPECT", "UPGRADE", "HTTP2-SETTINGS"}
 )
 """Headers that say more than what is asked for: gunicorn deals with each request that has one."""
+
+
+class Headers(NamedTuple):
+    """A request's block of headers, without the numbers of its range where it ``is_ranged``."""
+
+    block: bytes
+    is_ranged: bool
 
 
 class Template:
@@ -145,12 +158,16 @@ class FastWorker(ParkingWorker):
     def _answer(self, conn: Any, data: bytes) -> bool:
         """Whether ``data`` was a request that could be answered here."""
         end = data.find(b"\r\n")
-        block = data[end:]
-        known: dict[bytes, Template] = conn.__dict__.setdefault("templates", {})
-        template = known.get(block)
+        ranged = _RANGE.search(data, end)
+        if ranged is None:
+            headers = Headers(data[end:], is_ranged=False)
+        else:
+            headers = Headers(data[end : ranged.start(1)] + data[ranged.end() :], is_ranged=True)
+        known: dict[Headers, Template] = conn.__dict__.setdefault("templates", {})
+        template = known.get(headers)
         if template is None:
             if data.find(b"\r\n\r\n", end) == len(data) - 4 and len(known) < TEMPLATES:
-                conn.fresh_block = block
+                conn.fresh_headers = headers
             return False
         match = _LINE.fullmatch(data, 0, end)
         if match is None or end > self.cfg.limit_request_line > 0:
@@ -163,6 +180,8 @@ class FastWorker(ParkingWorker):
         environ["RAW_URI"] = target
         environ["PATH_INFO"] = path
         environ["QUERY_STRING"] = query
+        if ranged is not None:
+            environ["HTTP_RANGE"] = f"bytes={ranged[1].decode('ascii')}"
         return self._call(conn, template.request, environ)
 
     def _call(self, conn: Any, request: Any, environ: dict[str, Any]) -> bool:
@@ -234,15 +253,17 @@ class FastWorker(ParkingWorker):
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Gunicorn's way, in a thread of the pool; what it made of the headers is remembered."""
-        block = conn.__dict__.pop("fresh_block", None)
-        if block is not None and is_plain_get(req) and not conn.parser.unreader.buf.tell():
+        headers = conn.__dict__.pop("fresh_headers", None)
+        if headers is not None and is_plain_get(req) and not conn.parser.unreader.buf.tell():
             _, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg)
             # It would write to the connection by itself.
             del environ["wsgi.early_hints"]
             environ["wsgi.multithread"] = True
             environ["registry_wsgi.at_once"] = True
-            if not environ["SCRIPT_NAME"]:
-                conn.templates[block] = Template(req, environ)
+            # Two headers are one value, of which the numbers that may differ would be a part.
+            is_known_range = _RANGE_VALUE.fullmatch(environ.get("HTTP_RANGE", "")) is not None
+            if not environ["SCRIPT_NAME"] and (is_known_range or not headers.is_ranged):
+                conn.templates[headers] = Template(req, environ)
         return super().handle_request(req, conn)
 
 

@@ -150,6 +150,39 @@ def test_requests_in_pairs_are_answered_in_order(
     assert found == expected
 
 
+RANGES = (
+    "Range: bytes=0-3",
+    "Range: bytes=1000-1001",
+    "Range: bytes=7-",
+    "Range: bytes=1999999-1999999",
+    "Range: bytes=1999999-3000000",
+    "Range: bytes=2000000-2000001",
+    "Range: bytes=5-2",
+    "Range: bytes=-3",
+    "Range: bytes=",
+    "Range: bytes=0-3,5-6",
+    "Range: bytes=0-3\r\nRange: bytes=5-6",
+    "Range: bytes=0-3\r\nrange: bytes=5-6",
+    "range: bytes=5-6\r\nRange: bytes=0-3",
+    "range: bytes=2-3",
+    f"Range: bytes=0-3\r\nIf-Range: {ETAG}",
+    "X-Range: bytes=0-3",
+    "Range: items=0-3",
+    f"Range: bytes={'9' * 19}-",
+)
+
+
+def test_each_range_is_the_one_that_was_asked_for(filled: dict[str, RunningServer]) -> None:
+    """On one connection, after others and before them: known headers stand for no other numbers."""
+    asked = [get(f"blobs/{sha256(LARGE)}", header) for header in RANGES]
+    with Wire(filled["plain"].host) as wire:
+        expected = [shown(wire.exchange(data)) for data in asked]
+    for order in (range(len(asked)), range(len(asked) - 1, -1, -1)):
+        with Wire(filled["fast"].host) as wire:
+            for number in [*order, *order, *order]:
+                assert shown(wire.exchange(asked[number])) == expected[number], RANGES[number]
+
+
 def test_a_head_in_pieces_is_a_request(filled: dict[str, RunningServer]) -> None:
     """A known head that comes in two packets is answered once, and rightly."""
     data = get("manifests/v1")
@@ -246,6 +279,23 @@ def test_the_poller_answers_while_every_thread_is_busy(lonely: RunningServer) ->
             found = [shown(wire.exchange(data)) for data in asked for _ in range(PRIMING)]
 
     assert found == expected
+
+
+def test_the_poller_answers_ranges_that_were_never_asked_for(lonely: RunningServer) -> None:
+    """Whoever reads a layer in parts has other numbers in each request."""
+    push_blob(lonely.http, REPOSITORY, LARGE)
+    path = f"blobs/{sha256(LARGE)}"
+    with Wire(lonely.host) as wire:
+        for first in range(PRIMING):
+            wire.exchange(get(path, f"Range: bytes={first}-{first}"))
+        with busy_pool(lonely):
+            replies = [
+                wire.exchange(get(path, f"Range: bytes={first}-{first + 65_535}"))
+                for first in range(1000, 1020)
+            ]
+
+    assert [reply.status for reply in replies] == [206] * 20
+    assert [reply.body for reply in replies] == [LARGE[n : n + 65_536] for n in range(1000, 1020)]
 
 
 def test_a_slow_reader_keeps_nobody_waiting(lonely: RunningServer) -> None:
