@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from gunicorn.http import wsgi
 from gunicorn.http.parser import RequestParser
@@ -42,7 +42,7 @@ HEAD_LIMIT: Final = 8192
 TEMPLATES: Final = 8
 """How many different blocks of headers are remembered for one connection."""
 
-_LINE: Final = re.compile(rb"(GET|HEAD) ((/(?!/)[!\"$&->@-~]*)(?:\?([!\"$-~]*))?) HTTP/1\.1")
+_LINE: Final = re.compile(r"(GET|HEAD) ((/(?!/)[!\"$&->@-~]*)(?:\?([!\"$-~]*))?) HTTP/1\.1")
 """A request line whose path needs no decoding."""
 
 _RANGE: Final = re.compile(rb"\r\nRange: bytes=([0-9]{1,18}-[0-9]{0,18})(?=\r\n)")
@@ -57,11 +57,8 @@ _LOOKED_AT: Final = frozenset(
 """Headers that say more than what is asked for: gunicorn deals with each request that has one."""
 
 
-class Headers(NamedTuple):
-    """A request's block of headers, without the numbers of its range where it ``is_ranged``."""
-
-    block: bytes
-    is_ranged: bool
+Headers = tuple[bytes, bool]
+"""A request's block of headers, without the numbers of its range, and whether there were any."""
 
 
 class Template:
@@ -160,19 +157,19 @@ class FastWorker(ParkingWorker):
         end = data.find(b"\r\n")
         ranged = _RANGE.search(data, end)
         if ranged is None:
-            headers = Headers(data[end:], is_ranged=False)
+            headers: Headers = data[end:], False
         else:
-            headers = Headers(data[end : ranged.start(1)] + data[ranged.end() :], is_ranged=True)
+            headers = data[end : ranged.start(1)] + data[ranged.end() :], True
         known: dict[Headers, Template] = conn.__dict__.setdefault("templates", {})
         template = known.get(headers)
         if template is None:
             if data.find(b"\r\n\r\n", end) == len(data) - 4 and len(known) < TEMPLATES:
                 conn.fresh_headers = headers
             return False
-        match = _LINE.fullmatch(data, 0, end)
+        match = _LINE.fullmatch(data[:end].decode("latin-1"))
         if match is None or end > self.cfg.limit_request_line > 0:
             return False
-        method, target, path, query = (part.decode("ascii") for part in match.groups(b""))
+        method, target, path, query = match.groups("")
         if not self._quick or not self._quick(method, path):
             return False
         environ = template.environ.copy()
@@ -261,8 +258,9 @@ class FastWorker(ParkingWorker):
             environ["wsgi.multithread"] = True
             environ["registry_wsgi.at_once"] = True
             # Two headers are one value, of which the numbers that may differ would be a part.
+            _, is_ranged = headers
             is_known_range = _RANGE_VALUE.fullmatch(environ.get("HTTP_RANGE", "")) is not None
-            if not environ["SCRIPT_NAME"] and (is_known_range or not headers.is_ranged):
+            if not environ["SCRIPT_NAME"] and (is_known_range or not is_ranged):
                 conn.templates[headers] = Template(req, environ)
         return super().handle_request(req, conn)
 
