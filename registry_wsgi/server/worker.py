@@ -45,10 +45,11 @@ TEMPLATES: Final = 8
 _LINE: Final = re.compile(r"(GET|HEAD) ((/(?!/)[!\"$&->@-~]*)(?:\?([!\"$-~]*))?) HTTP/1\.1")
 """A request line whose path needs no decoding."""
 
-_RANGE: Final = re.compile(rb"\r\nRange: bytes=([0-9]{1,18}-[0-9]{0,18})(?=\r\n)")
+_NUMBERS: Final = "[0-9]{1,18}-[0-9]{0,18}"
+_RANGE: Final = re.compile(f"\r\nRange: bytes=({_NUMBERS})(?=\r\n)".encode())
 """The one header whose numbers may differ: whoever reads in parts never asks for one twice."""
 
-_RANGE_VALUE: Final = re.compile(r"bytes=[0-9]{1,18}-[0-9]{0,18}")
+_RANGE_VALUE: Final = re.compile(f"bytes={_NUMBERS}")
 """What gunicorn makes of it, unless there are several."""
 
 _LOOKED_AT: Final = frozenset(
@@ -155,6 +156,8 @@ class FastWorker(ParkingWorker):
     def _answer(self, conn: Any, data: bytes) -> bool:
         """Whether ``data`` was a request that could be answered here."""
         end = data.find(b"\r\n")
+        if end <= 0:  # the line is not whole, or an empty one is before it, which gunicorn bears
+            return False
         ranged = _RANGE.search(data, end)
         if ranged is None:
             headers: Headers = data[end:], False

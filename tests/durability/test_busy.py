@@ -82,7 +82,7 @@ def test_a_log_that_was_long_once_is_short_again(found: Opened) -> None:
     """The log is checkpointed each time it has grown to its mark, not at every commit from then on."""
     index = found.storage.index.database
     checkpoints = note_checkpoints(index)
-    grow(index, 120)
+    grow(index, 60)
 
     assert index.wal_size() < 2 * WAL_CHECKPOINT
     assert 5 <= len(checkpoints) <= 9

@@ -198,6 +198,37 @@ def test_a_head_in_pieces_is_a_request(filled: dict[str, RunningServer]) -> None
     assert found == expected[:1] * len(found)
 
 
+BASE = request("GET", "/v2/")
+TAGS = f"GET /v2/{REPOSITORY}/tags/list HTTP/1.1".encode()
+
+UNFINISHED = {
+    "no line's end": ((b"GET", BASE[3:]), TAGS + b"T"),
+    "an empty line before": ((b"\r\n" + BASE,), TAGS + b"\r\n" + BASE),
+    "an empty line before a piece": ((b"\r\nG", BASE[1:]), TAGS + b"\r\nG"),
+}
+
+
+@pytest.mark.parametrize(("pieces", "unfinished"), UNFINISHED.values(), ids=UNFINISHED)
+def test_what_is_no_whole_head_is_not_known_by_its_end(
+    filled: dict[str, RunningServer], pieces: tuple[bytes, ...], unfinished: bytes
+) -> None:
+    """Pieces of a request teach nothing that another request, which never ends, is answered by."""
+    found: dict[str, list[int | None]] = {"plain": [], "fast": []}
+    for name, statuses in found.items():
+        for _ in range(10):
+            with Wire(filled[name].host) as wire:
+                wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for _ in range(PRIMING):
+                    wire.exchange(BASE)
+                for piece in pieces:
+                    wire.send(piece)
+                assert wire.reply() is not None
+                reply = wire.send(unfinished).finish().reply()
+            statuses.append(reply.status if reply else None)
+
+    assert found["fast"] == found["plain"]
+
+
 REFUSED: dict[str, tuple[bytes, int]] = {
     "an underscore in a name": (get("manifests/v1", "X_Forwarded_For: 1.2.3.4"), 400),
     "two hosts": (get("manifests/v1", "Host: other.test"), 400),

@@ -31,7 +31,7 @@ SETTINGS = {
     "trusted_schema": 0,
     "cell_size_check": 1,
     "mmap_size": 0,
-    "journal_size_limit": 16 << 20,
+    "journal_size_limit": 8 << 20,
 }
 
 
@@ -352,7 +352,7 @@ def test_a_writer_checkpoints_when_the_log_is_long(
 
 def test_a_log_that_was_checkpointed_is_written_over_and_keeps_its_room(database: Database) -> None:
     """Below the mark nothing has to be allocated: a sync is of data alone."""
-    long_names = (f"{number}".rjust(1 << 20, "x") for number in range(24))
+    long_names = (f"{number}".rjust(1 << 20, "x") for number in range(12))
     sizes = []
     for name in long_names:
         database.write(partial(add, name))

@@ -158,6 +158,13 @@ def image(*layers: bytes, config: bytes = b"{}", **members: Any) -> bytes:
     return encode({**document, **members})
 
 
+def foreign_image(layer: bytes) -> bytes:
+    """One whose layer clients leave where its URLs point."""
+    kept = b"application/vnd.oci.image.layer.v1.tar+gzip"
+    foreign = b"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    return image(layer).replace(kept, foreign)
+
+
 def index_of(*manifests: bytes, **members: Any) -> bytes:
     """An index of these manifests."""
     listed = [descriptor(MANIFEST, manifest) for manifest in manifests]

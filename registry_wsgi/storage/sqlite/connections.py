@@ -9,7 +9,7 @@ from urllib.parse import quote
 from registry_wsgi.errors import StorageFault
 from registry_wsgi.names import Pattern
 
-WAL_CHECKPOINT: Final = 16 << 20
+WAL_CHECKPOINT: Final = 8 << 20
 """Size of the WAL, in bytes, above which a writer checkpoints after its commit."""
 
 _FULL: Final = 2

@@ -93,7 +93,7 @@ class Needs:
             _check(change, self._push)
 
     def put_edges(self, change: Change, stored: int) -> None:
-        """Note what the manifest with the id ``stored`` needs."""
+        """Note what the manifest ``stored`` needs, and lease what ``require`` left out."""
         self._edges.execute(change, change.repository, stored)
         manifest = self._push.manifest
         if manifest.foreign:

@@ -7,6 +7,7 @@ from support.storage import (
     APP,
     CONTENT,
     OTHER,
+    foreign_image,
     image,
     index_of,
     push_of,
@@ -31,7 +32,6 @@ from registry_wsgi.storage.base import EVERYTHING, Actor, Expectation, Index, St
 
 LATEST = Tag("latest")
 NOBODY = Actor()
-FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 
 
 # --- Keeping and finding --------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_a_blob_elsewhere_is_missing_here(index: Index) -> None:
 def test_a_foreign_layer_may_be_missing(index: Index) -> None:
     """Clients leave it where its URLs point."""
     put_blob(index, content=b"{}")
-    body = image(CONTENT).replace(b"application/vnd.oci.image.layer.v1.tar+gzip", FOREIGN.encode())
+    body = foreign_image(CONTENT)
     index.manifests.put(push_of(body, "latest"))
 
     assert tags_of(index) == {"latest": Digest.of(body)}

@@ -6,6 +6,7 @@ from support.storage import (
     CONTENT,
     OTHER,
     FakeClock,
+    foreign_image,
     image,
     index_of,
     push_of,
@@ -70,6 +71,18 @@ def test_a_push_leases_what_it_needs(index: Index, clock: FakeClock) -> None:
         found = index.blobs.find(APP, Digest.of(content))
         assert found
         assert found.seen_age == clock.age()
+
+
+def test_a_push_leases_a_foreign_layer_that_is_here(index: Index, clock: FakeClock) -> None:
+    """It need not be, and what is not needed is not looked for; but a client was told of it."""
+    put_blob(index)
+    put_blob(index, content=b"{}")
+    clock.milliseconds += 5000
+    index.manifests.put(push_of(foreign_image(CONTENT)))
+    found = index.blobs.find(APP, Digest.of(CONTENT))
+
+    assert found
+    assert found.seen_age == clock.age()
 
 
 def test_losing_a_manifest_leases_what_it_needed(index: Index, clock: FakeClock) -> None:
