@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from registry_wsgi.config import Config, from_environment
 from registry_wsgi.errors import StorageFault
@@ -143,7 +144,12 @@ def build_accelerator(config: Config, store: DiskStore, locator: Locator) -> Acc
     return Accelerator(prefix, locator.trusts, store.place) if prefix else None
 
 
-def build_app(config: Config, storage: Storage, read_body: Callable[[Environ], RequestBody]) -> App:
+def build_app(
+    config: Config,
+    storage: Storage,
+    read_body: Callable[[Environ], RequestBody],
+    metrics: Any | None = None,
+) -> App:
     """The WSGI application over a ready data directory."""
     index, store, clock = storage.index, storage.store, storage.clock
     writing = _writes(config, storage)
@@ -157,7 +163,6 @@ def build_app(config: Config, storage: Storage, read_body: Callable[[Environ], R
         config.server.trusted_proxies,
         config.server.bind,
     )
-    metrics = build_metrics(config, storage.data, index.inspection, store, storage.latch.is_set)
     context = Context(
         blobs=BlobService(index, store, clock, leasing=leasing),
         uploads=UploadService(index, store, clock, config.limits.blob_size),
@@ -191,6 +196,11 @@ def create_app(config: Config | None = None) -> Entry:
     notifier = build_notifier(config, storage.data, storage.index.outbox, storage.clock)
     if notifier is not None:
         background.append(Background("notifications", notifier.tick, 1.0))
+    metrics = build_metrics(
+        config, storage.data, storage.index.inspection, storage.store, storage.latch.is_set
+    )
+    if metrics is not None:
+        background.append(Background("metrics", metrics.publish, 1.0))
     storage.index.database.may_wait = may_wait
     read_body = BodyReader(
         partial(StreamBody, errors=BODY_ERRORS),
@@ -198,5 +208,5 @@ def create_app(config: Config | None = None) -> Entry:
         config.server.body_timeout,
         fast=config.server.fast,
     )
-    app = build_app(config, storage, read_body)
+    app = build_app(config, storage, read_body, metrics)
     return Entry(app, background, app.is_quick, read_body.lanes)

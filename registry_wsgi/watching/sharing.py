@@ -1,15 +1,14 @@
-"""Where worker processes count together; apart, since it must come before prometheus_client."""
+"""Where worker processes count together: a file each, which its process replaces."""
 
 import atexit
 import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
-
-DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus_client looks at it once, when it is imported."""
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a directory that nobody else may enter
 
@@ -17,8 +16,7 @@ _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a directory that nobody else m
 def place(data: Path) -> Path:
     """Where the processes that serve a data directory count: in memory, not on its disk.
 
-    Counters are mapped files: touching a new page of one on a full disk kills the process
-    (SIGBUS), and on a read-only one there can be none.
+    On a full disk counting would stop, and on a read-only one there can be none.
     """
     digest = hashlib.sha256(os.fsencode(data)).hexdigest()
     found = _MEMORY / f"registry-wsgi-{os.getuid()}-{digest[:16]}"
@@ -52,6 +50,21 @@ def forget(directory: Path) -> None:
 
 
 def share(directory: Path) -> None:
-    """Have this process and those it forks count into files in ``directory``."""
+    """Have a place for the files of this process and of those it forks."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.environ[DIRECTORY_VARIABLE] = str(directory)
+
+
+def publish(directory: Path, name: str, text: str) -> None:
+    """Replace what the process of this name has counted; raises OSError."""
+    fresh = directory / f"{name}.new"
+    fresh.write_text(text, "utf-8")
+    fresh.replace(directory / f"{name}.json")
+
+
+def published(directory: Path, but: str) -> Iterator[str]:
+    """What every process has counted, also those that are gone, except the one named ``but``."""
+    for path in directory.glob("*.json"):
+        if path.stem != but:
+            # An operator's start forgets all of them.
+            with suppress(FileNotFoundError):
+                yield path.read_text("utf-8")

@@ -1,7 +1,10 @@
 """Metrics: of all processes together, for those who may see them, and what contrib/ makes of them."""
 
 import json
+import os
 import re
+import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,13 @@ import pytest
 import yaml
 from support.pushes import push_image
 from support.server import CHECKOUT, RunningServer, ServerFactory
+from support.tracing import children_of
 from support.waiting import wait_until
+from support.wire import Wire, request
 
-from registry_wsgi.watching.metrics import GAUGES, TOTALS
+from registry_wsgi.observing import Record
+from registry_wsgi.watching.metrics import GAUGES, TOTALS, Metrics
+from registry_wsgi.watching.sharing import place
 
 METRIC = re.compile(r"\bregistry_[a-z_]+\b")
 SUFFIXES = ("_bucket", "_sum", "_count")
@@ -40,13 +47,93 @@ def scrape_until(server: RunningServer, name: str, least: float) -> dict[str, fl
 def test_requests_of_all_workers_are_counted_together(fresh_registry: ServerFactory) -> None:
     """Whichever of several processes answers, every request is in the sum."""
     server = fresh_registry("--workers", "3")
-    for _ in range(40):
-        server.http.get("/v2/")
-    requests = 'registry_requests_total{method="GET",route="/v2/",status="200"}'
-    samples = scrape_until(server, requests, 40)
+    wires: list[Wire] = []
 
-    assert samples[requests] == 40
-    assert samples['registry_request_seconds_count{method="GET",route="/v2/"}'] == 40
+    def two_have_answered() -> bool:
+        wires.append(stack.enter_context(Wire(server.host)))
+        wires[-1].exchange(request("GET", "/v2/"))
+        return len(list(place(server.data).glob("*.json"))) > 1
+
+    with ExitStack() as stack:
+        wait_until(two_have_answered, "two processes have counted")
+        requests = 'registry_requests_total{method="GET",route="/v2/",status="200"}'
+        samples = scrape_until(server, requests, len(wires))
+
+    assert samples[requests] == len(wires)
+    assert samples['registry_request_seconds_count{method="GET",route="/v2/"}'] == len(wires)
+
+
+class NoGauges:
+    """Nothing is asked of an index."""
+
+    def read(self) -> dict[str, float]:
+        """All of them, at zero."""
+        return dict.fromkeys([*GAUGES, *TOTALS], 0.0)
+
+
+def record(seconds: float, status: int = 200) -> Record:
+    """One request that took so long."""
+    return Record("GET", "/v2/", "/v2/", "base", "", status, 5, 3, seconds, "-", "-", "-", "-")
+
+
+def samples_of(metrics: Metrics) -> dict[str, float]:
+    """What it renders."""
+    _, text = metrics.render()
+    lines = (line for line in text.decode().splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_what_each_process_counted_is_added_up(tmp_path: Path) -> None:
+    """Published or its own, whatever was counted counts once, however often it is published."""
+    gone, here = Metrics(tmp_path, NoGauges()), Metrics(tmp_path, NoGauges())
+    gone(record(0.001))
+    gone(record(0.0011, 404))
+    gone.publish()
+    here(record(300))
+    here(record(301))
+    for _ in range(3):
+        here.publish()
+        samples = samples_of(here)
+    labels = 'method="GET",route="/v2/"'
+    buckets = [
+        samples[f'registry_request_seconds_bucket{{le="{bound}",{labels}}}']
+        for bound in ("0.001", "0.0025", "60.0", "300.0", "+Inf")
+    ]
+
+    assert samples[f'registry_requests_total{{{labels},status="200"}}'] == 3
+    assert samples[f'registry_requests_total{{{labels},status="404"}}'] == 1
+    assert buckets == [1, 2, 2, 3, 4]
+    assert samples[f"registry_request_seconds_count{{{labels}}}"] == 4
+    assert samples[f"registry_request_seconds_sum{{{labels}}}"] == pytest.approx(601.0021)
+    assert samples["registry_received_bytes_total"] == 12
+    assert samples["registry_sent_bytes_total"] == 20
+
+
+def test_counting_goes_on_where_nothing_can_be_left(tmp_path: Path) -> None:
+    """Without a directory a process still tells what it counted itself, and nothing fails."""
+    metrics = Metrics(tmp_path / "none", NoGauges())
+    metrics(record(0.1))
+    metrics.publish()
+
+    assert samples_of(metrics)["registry_sent_bytes_total"] == 5
+    (tmp_path / "none").mkdir()
+    metrics.publish()
+    assert samples_of(Metrics(tmp_path / "none", NoGauges()))["registry_sent_bytes_total"] == 5
+
+
+def test_what_a_worker_counted_stays_when_it_is_killed(fresh_registry: ServerFactory) -> None:
+    """It told the others; whoever comes in its place counts on."""
+    server = fresh_registry("--workers", "1")
+    (worker,) = children_of(server)
+    for _ in range(7):
+        server.http.get("/v2/")
+    wait_until(lambda: any(place(server.data).glob("*.json")), "its numbers are there")
+    os.kill(worker, signal.SIGKILL)
+    requests = 'registry_requests_total{method="GET",route="/v2/",status="200"}'
+    samples = scrape_until(server, requests, 1)
+
+    assert children_of(server) != [worker]
+    assert samples[requests] == 7
 
 
 def test_bytes_in_and_out_are_counted(fresh_registry: ServerFactory) -> None:
