@@ -141,18 +141,18 @@ class BodyReader:
         if not has_body(environ):
             return NO_BODY
         body = self._fallback(environ)
-        source = waited_for = environ.get("gunicorn.socket")
-        place: Place = self.lanes.of(body.length).entered
-        if is_small(body.length) and connection.has_arrived(
+        source = environ.get("gunicorn.socket")
+        is_here = is_small(body.length) and connection.has_arrived(
             environ.get("wsgi.input"), source, body.length
-        ):
-            place, waited_for = nullcontext, None
+        )
         found = connection.find(environ, body.length) if self._fast else None
         if found is not None:
             body = connection.ConnectionBody(found, body.length)
-            waited_for = waited_for and _Plain(found.socket)
+            source = _Plain(found.socket)
         held_back = connection.held_back(environ)
-        return Reception(body, waited_for, place, self._seconds, held_back)
+        # What is here needs no place to wait in, and no limit of silence.
+        place = nullcontext if is_here else self.lanes.of(body.length).entered
+        return Reception(body, None if is_here else source, place, self._seconds, held_back)
 
 
 def has_body(environ: Environ) -> bool:

@@ -1,8 +1,7 @@
 """Prometheus metrics of all worker processes together (the ``metrics`` extra).
 
 Each process counts in its memory, which costs a request next to nothing, and leaves its numbers for
-the others every second; what the index and the disk say is asked for when somebody
-looks.
+the others every second; what the index and the disk say is asked for when somebody looks.
 """
 
 import json
