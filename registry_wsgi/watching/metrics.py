@@ -144,19 +144,11 @@ class Metrics:
 
     def publish(self) -> None:
         """Leave this process's numbers for the others, if there are new ones."""
-        with self._publishing:
-            counts = self._copy()
-            requests = sum(sum(numbers[_BUCKETS:]) for numbers in counts.values())
-            if requests == self._published:
-                return
-            text = json.dumps([[kind, numbers] for kind, numbers in counts.items()])
-            with suppress(OSError):  # where there is no room, what is left later replaces it
-                publish(self._directory, self._own_name(), text)
-                self._published = requests
+        self._left()
 
     def render(self) -> tuple[str, bytes]:
         """The content type and the text of ``/metrics``, of all processes."""
-        counts = self._copy()
+        counts = self._left()
         for text in published(self._directory, self._own_name()):
             for (route, method, status), numbers in json.loads(text):
                 _add(counts.setdefault((route, method, status), _nothing()), numbers)
@@ -164,6 +156,23 @@ class Metrics:
         registry.register(Counted(counts))
         registry.register(Asked(self._gauges))
         return CONTENT_TYPE, generate_latest(registry)
+
+    def _left(self) -> dict[Kind, Numbers]:
+        """This process's numbers, which the others have now too.
+
+        Told before it was left, a number could be smaller at the next look, if another process
+        answers that: "A counter is a cumulative metric [...] whose value can only increase or be
+        reset to zero on restart" (Prometheus, Metric types), so a fall would count twice.
+        """
+        with self._publishing:
+            counts = self._copy()
+            requests = sum(sum(numbers[_BUCKETS:]) for numbers in counts.values())
+            if requests != self._published:
+                text = json.dumps([[kind, numbers] for kind, numbers in counts.items()])
+                with suppress(OSError):  # where there is no room, what is left later replaces it
+                    publish(self._directory, self._own_name(), text)
+                    self._published = requests
+            return counts
 
     def _copy(self) -> dict[Kind, Numbers]:
         with self._counting:
