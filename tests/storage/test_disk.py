@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from support.storage import CONTENT, memory_directory, open_disk, publish, read_
 from registry_wsgi.errors import UPLOAD_UNKNOWN, StorageFault
 from registry_wsgi.names import Digest
 from registry_wsgi.storage.disk import DiskStore
-from registry_wsgi.storage.fsops import FileOps
+from registry_wsgi.storage.fsops import WRITE_SIZE, FileOps
 
 DIGEST = Digest.of(CONTENT)
 
@@ -320,6 +321,26 @@ def test_a_short_write_is_gone_on_with(store: DiskStore, monkeypatch: pytest.Mon
         staged.write(memoryview(CONTENT))
 
         assert b"".join(map(bytes, staged.blocks())) == bytes(range(256)) + CONTENT
+
+
+def test_a_large_block_is_written_in_aligned_pieces(
+    store: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However a client cuts its upload, no write is so large that memory has to be made for it."""
+    whole = os.pwrite
+    written: list[tuple[int, int]] = []
+
+    def noted(descriptor: int, block: memoryview, offset: int) -> int:
+        written.append((offset, len(block)))
+        return whole(descriptor, block, offset)
+
+    monkeypatch.setattr(os, "pwrite", noted)
+    with store.create("upload") as staged:
+        staged.write(b"x" * 1000)
+        staged.write(bytes(2 * WRITE_SIZE))
+
+    ends = [0, 1000, WRITE_SIZE, 2 * WRITE_SIZE, 2 * WRITE_SIZE + 1000]
+    assert written == [(start, end - start) for start, end in pairwise(ends)]
 
 
 def test_staged_bytes_that_disappear_are_a_fault(store: DiskStore, folder: Path) -> None:
