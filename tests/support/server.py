@@ -149,10 +149,11 @@ class RunningServer:
     ) -> None:
         if self.process is None:
             return
-        if exception is None:
-            self.stop()
-        else:
-            self.kill()
+        ended = self.process.poll() is not None
+        # How a server stops is for the tests that stop one; waiting here would take minutes in all.
+        self.kill()
+        if ended and exception is None:
+            pytest.fail(f"the server ended by itself\n{self.log[-LOG_TAIL:]}")
 
     @staticmethod
     def _kill_group(group: int) -> None:
