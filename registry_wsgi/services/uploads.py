@@ -220,13 +220,16 @@ class UploadService:
         try:
             self._copy(body, staged, running, chunk.last + 1 if chunk else None)
         except BodyCut as cut:
-            self._advance(progress, staged, running)
+            self._keep(progress, self._moved(progress, staged, running), staged)
             raise RegistryError(UPLOAD_CUT_SHORT, str(cut)) from cut
         except RegistryError:
             # Of what is refused nothing is kept: the session stays where it was.
             staged.truncate(progress.offset)
             raise
-        return self._advance(progress, staged, running)
+        moved = self._moved(progress, staged, running)
+        if not closing:  # or nobody is told of the session any more, but of the blob
+            self._keep(progress, moved, staged)
+        return moved
 
     @staticmethod
     def _check_length(body: Body, chunk: Chunk | None) -> None:
@@ -250,23 +253,28 @@ class UploadService:
         if end is not None and staged.size < end:
             raise RegistryError(SIZE_INVALID, "the body is shorter than Content-Range says")
 
-    def _advance(self, progress: Progress, staged: StagedUpload, running: Any) -> Progress:
-        """Sync what is staged, then commit the row that tells of it."""
-        staged.sync()
-        prefix = digest_of(running) if running is not None else None
-        if not self.index.uploads.advance(progress.upload, staged.size, prefix):
-            raise RegistryError(UPLOAD_UNKNOWN, progress.upload.uuid)
+    def _moved(self, progress: Progress, staged: StagedUpload, running: Any) -> Progress:
+        """The session with what is staged now; ``running`` is the hash of all of it, if known."""
         upload = progress.upload
         moved = Upload(
             upload.uuid,
             upload.repository,
             upload.algorithm,
             staged.size,
-            prefix,
+            digest_of(running) if running is not None else None,
             self.clock.boot_id(),
             upload.started_at,
         )
         return Progress(moved, staged.size)
+
+    def _keep(self, progress: Progress, moved: Progress, staged: StagedUpload) -> None:
+        """Sync what is staged, then commit the row that tells of it."""
+        staged.sync()
+        if progress.upload.stored == 0:
+            # Until now a power cut could take the session, and the client would begin another.
+            staged.keep_name()
+        if not self.index.uploads.advance(progress.upload, moved.offset, moved.upload.prefix):
+            raise RegistryError(UPLOAD_UNKNOWN, progress.upload.uuid)
 
     def _digest(self, progress: Progress, staged: StagedUpload, algorithm: str) -> Digest:
         """The digest of all that is staged, read again only where it was not hashed on the way."""

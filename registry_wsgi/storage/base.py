@@ -248,7 +248,7 @@ class UploadIndex(Protocol):
     """Upload sessions."""
 
     def open(self, upload: Upload) -> None:
-        """Record a new session, durable on return."""
+        """Record a new session; a power cut may undo that before ``advance``."""
         ...
 
     def find(self, repository: Name, uuid: str) -> Upload | None:
@@ -256,7 +256,10 @@ class UploadIndex(Protocol):
         ...
 
     def advance(self, upload: Upload, stored: int, prefix: Digest | None) -> bool:
-        """Move the session from where ``upload`` has it; ``False`` if it is elsewhere or gone."""
+        """Move the session from where ``upload`` has it, durable on return.
+
+        ``False`` if it is elsewhere or gone.
+        """
         ...
 
     def drop(self, uuid: str) -> bool:

@@ -89,6 +89,10 @@ class DiskUpload:
             self._ops.sync(self.descriptor)
             self._clean = True
 
+    def keep_name(self) -> None:
+        """Make a new session survive a power cut; raises StorageFault."""
+        self._ops.sync_directory(self.path.parent)
+
     def blocks(self) -> Iterator[memoryview]:
         """What is staged, from its start, through one reused buffer."""
         buffer = memoryview(bytearray(READ_SIZE))
@@ -179,18 +183,9 @@ class DiskStore:
         self._reserve.ensure()
         descriptor = self._create_locked(path)
         try:
-            self._keep_name(path)
             yield DiskUpload(self._ops, path, descriptor, self.path)
         finally:
             os.close(descriptor)
-
-    def _keep_name(self, path: Path) -> None:
-        """Make a new session's name durable, or take it away again; raises StorageFault."""
-        try:
-            self._ops.sync_directory(self._uploads)
-        except StorageFault:
-            self.discard(path.name)
-            raise
 
     def _create_locked(self, path: Path) -> int:
         """A new file of which this process is the writer; raises StorageFault."""

@@ -36,6 +36,10 @@ class StagedUpload(Protocol):
         """Make what was written survive a power cut; a failure is never retried."""
         ...
 
+    def keep_name(self) -> None:
+        """Make a new session survive a power cut; nobody has to, of one that becomes a blob."""
+        ...
+
     def blocks(self) -> Iterator[memoryview]:
         """What is staged, from its start, each block valid until the next."""
         ...
@@ -52,7 +56,10 @@ class BlobStore(Protocol):
     """The bytes: blobs that never change, and the staged bytes of upload sessions."""
 
     def create(self, uuid: str) -> AbstractContextManager[StagedUpload]:
-        """Make the empty staging file of a new session and be its writer, as ``stage``."""
+        """Make the empty staging file of a new session and be its writer, as ``stage``.
+
+        A power cut may take it away before ``keep_name``.
+        """
         ...
 
     def stage(self, uuid: str) -> AbstractContextManager[StagedUpload]:

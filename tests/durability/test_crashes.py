@@ -15,6 +15,8 @@ from support.acts import (
     push_of_what_is_doomed,
     rotation,
     upload_in_one_patch,
+    upload_in_one_put,
+    upload_in_pieces,
 )
 from support.counts import Counts
 from support.crashing import Killed, Recorder, RecordingDatabase, RecordingOps
@@ -159,9 +161,10 @@ class DoomsUnsynced(RecordingDatabase):
 
 MUTANTS: dict[str, tuple[Making, Callable[[Play], None]]] = {
     "no file is synced": (Making(FilesUnsynced), upload_in_one_patch),
+    "no file of an upload in one PUT is synced": (Making(FilesUnsynced), upload_in_one_put),
     "no file of a whole push is synced": (Making(FilesUnsynced), push_in_one_request),
     "no directory is synced": (Making(NamesUnsynced), push_in_one_request),
-    "no directory of sessions is synced": (Making(UploadsUnsynced), upload_in_one_patch),
+    "no directory of sessions is synced": (Making(UploadsUnsynced), upload_in_pieces),
     "no directory of blobs is synced": (Making(BlobsUnsynced), push_in_one_request),
     "no name is synced at the first start": (Making(NamesUnsynced), first_start),
     "a file is synced after its rename": (Making(SyncedAfterwards), push_again),

@@ -14,6 +14,7 @@ from support.acts import (
     push_of_manifests,
     push_of_what_is_doomed,
     upload_in_one_patch,
+    upload_in_one_put,
     upload_in_pieces,
     upload_that_breaks,
     upload_that_is_cancelled,
@@ -31,6 +32,7 @@ from registry_wsgi.storage.sqlite.database import Database
 
 ACTS = (
     upload_in_one_patch,
+    upload_in_one_put,
     upload_in_pieces,
     upload_that_breaks,
     upload_that_is_cancelled,

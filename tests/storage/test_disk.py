@@ -172,14 +172,15 @@ def test_bytes_that_are_synced_are_not_synced_again(store: DiskStore, ops: Ops) 
     assert ops.done.count("sync") == 2
 
 
-def test_a_new_session_has_a_durable_name(store: DiskStore, ops: Ops) -> None:
-    """Its file is made and the directory synced before anything is written to it."""
+def test_a_new_session_gets_a_durable_name_when_asked(store: DiskStore, ops: Ops) -> None:
+    """Nothing is synced for a session of which nobody was told that it has bytes."""
     stage(store, "first")  # which also makes the reserve
     ops.done.clear()
     with store.create("upload") as staged:
         staged.write(CONTENT)
+        staged.keep_name()
 
-    assert ops.done == ["create", "sync directory", "write"]
+    assert ops.done == ["create", "write", "sync directory"]
 
 
 # --- Two at once ----------------------------------------------------------------------------------

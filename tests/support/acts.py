@@ -40,11 +40,23 @@ def upload_in_one_patch(play: Play) -> None:
     play.begin()
     uuid = play.registry.uploads.start(APP).upload.uuid
     session = SessionPromise(APP, uuid, LAYER)
-    play.promise(session, b"")
+    play.promise(session, b"", None)  # of a session without bytes nothing is promised
     play.registry.send(APP, uuid, 0, LAYER[:5000], LAYER[5000:])
     play.promise(session, LAYER, None)
     play.promise(blob(LAYER), None, LAYER)
     play.registry.finish(APP, uuid, len(LAYER), LAYER)
+    play.promise(session)
+    play.promise(blob(LAYER), LAYER)
+
+
+def upload_in_one_put(play: Play) -> None:
+    """POST, and a PUT with all of the bytes: what containerd does."""
+    play.begin()
+    uuid = play.registry.uploads.start(APP).upload.uuid
+    session = SessionPromise(APP, uuid, LAYER)
+    play.promise(session, b"", None)
+    play.promise(blob(LAYER), None, LAYER)
+    play.registry.finish(APP, uuid, 0, LAYER)
     play.promise(session)
     play.promise(blob(LAYER), LAYER)
 
@@ -207,6 +219,7 @@ def first_start(play: Play) -> None:
 
 ACTS = (
     upload_in_one_patch,
+    upload_in_one_put,
     upload_in_pieces,
     upload_that_breaks,
     upload_that_is_cancelled,

@@ -29,7 +29,7 @@ class SqliteUploads:
         self._clock = clock
 
     def open(self, upload: Upload) -> None:
-        """Record a new session."""
+        """Record a new session, which a power cut may undo before ``advance``."""
         row = (
             upload.uuid,
             upload.repository,
@@ -41,7 +41,9 @@ class SqliteUploads:
             self._clock.age(),
         )
         insert = "INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        self._database.write(lambda connection: connection.execute(insert, row) and None)
+        self._database.write(
+            lambda connection: connection.execute(insert, row) and None, durable=False
+        )
 
     def find(self, repository: Name, uuid: str) -> Upload | None:
         """The open session of this repository."""
