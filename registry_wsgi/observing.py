@@ -1,13 +1,13 @@
 """What is told of each request once it is answered: the vocabulary of logs and metrics."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One answered request, without anything secret: no query, no credentials.
 
+    A tuple, as what is made in each request is: a frozen dataclass takes four times as long.
     ``route`` is the row's rule, empty where nothing matched; ``sent`` and ``received`` are bytes
     of bodies; ``seconds`` is from the first line of the application to the last byte sent.
     """

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from registry_wsgi.names import Name
 from registry_wsgi.storage.base import Visible
@@ -24,8 +24,7 @@ class Grant:
     actions: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(NamedTuple):
     """Somebody who asks; the name is empty for anonymous callers.
 
     ``kind`` is anonymous, user, proxy or token. ``fingerprint`` changes with the credential.

@@ -6,7 +6,6 @@ request. No algorithm and no key is chosen by the token.
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -139,4 +138,4 @@ class _Signer:
             (kind, name, action) for kind, name, actions in payload["scope"] for action in actions
         )
         found = Principal(payload["sub"], kind=payload["kind"], fingerprint=payload["cred"])
-        return replace(found, scope=scope), payload["exp"]
+        return found._replace(scope=scope), payload["exp"]

@@ -64,7 +64,7 @@ class Guard:
         found = self.sign_in.find(claimed)
         if found is None:
             return None
-        # dataclasses.replace() takes as long as the rest of this.
+        # _replace() takes as long as the rest of this.
         return Principal(
             found.name, found.groups, found.kind, found.fingerprint, found.grant, claimed.scope
         )

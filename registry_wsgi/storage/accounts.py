@@ -1,11 +1,10 @@
 """The contract between sign-in and the index: accounts, groups and machine tokens."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """A user of the ``users`` back end. ``password_hash`` is werkzeug.security's.
 
     ``groups`` is what ``Accounts.groups`` says, and is not written with the account.

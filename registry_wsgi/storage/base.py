@@ -6,7 +6,7 @@ A second implementation of either is an added module that passes the contract te
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from registry_wsgi.names import Digest, Name, Reference, Tag
 from registry_wsgi.oci import Manifest
@@ -37,8 +37,7 @@ class Blob:
     seen_age: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredManifest:
+class StoredManifest(NamedTuple):
     """A manifest as it was pushed, byte for byte."""
 
     digest: Digest
@@ -74,8 +73,7 @@ class Upload:
     started_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """Who changes something and from where, for the record that the change leaves."""
 
     name: str = ""
@@ -117,7 +115,7 @@ class ManifestPush:
     manifest: Manifest
     body: bytes
     tags: tuple[Tag, ...]
-    actor: Actor = Actor()
+    actor: Actor = NOBODY
     expect: Expectation = NO_EXPECTATION
     sparse: bool = False
     may_overwrite: bool = True

@@ -179,8 +179,8 @@ def test_a_credential_is_found_again(door: Door, name: str) -> None:
 
     assert principal is not None
     assert door.sign_in.find(principal) == principal
-    assert door.sign_in.find(replace(principal, fingerprint="another")) is None
-    assert door.sign_in.find(replace(principal, kind="proxy")) is None
+    assert door.sign_in.find(principal._replace(fingerprint="another")) is None
+    assert door.sign_in.find(principal._replace(kind="proxy")) is None
 
 
 def test_a_token_of_one_back_end_is_not_anothers(door: Door) -> None:
