@@ -20,7 +20,7 @@ SLOWEST: Final = 256
 """Bytes a second that a body must bring, counted over the seconds that it may be silent."""
 
 DISCARD_SECONDS: Final = 2.0
-"""How long a refused body may be silent."""
+"""How long a refused body may take."""
 
 UNASKED: Final = 1 << 20
 """Bytes that are read of a body that is refused and that the client need not have sent yet."""
@@ -101,10 +101,11 @@ class Reception:
                 size += len(block)
                 if self._most is not None and self.received > self._most:
                     raise BodyCut("the client did not wait for the answer")
-                yield block
+                if block:
+                    yield block
                 passed = time.monotonic() - since
                 if passed > self._seconds:
-                    if size < passed * SLOWEST:
+                    if size < passed * SLOWEST or not self._wanted:
                         raise BodyCut(f"{size} bytes came in {passed:.0f} s")
                     since, size = time.monotonic(), 0
 

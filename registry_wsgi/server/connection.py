@@ -188,7 +188,10 @@ class ConnectionBody:
         self._complete = False
 
     def blocks(self) -> Iterator[memoryview]:
-        """The bytes, each block valid until the next; raises BodyCut before a premature end."""
+        """The bytes, each block valid until the next; raises BodyCut before a premature end.
+
+        A block is empty where nothing but framing came.
+        """
         if self._blocks is None:
             buffered = self._connection.claim()
             if self.length is None:
@@ -234,8 +237,7 @@ class ConnectionBody:
             end, rest = framing.strip(buffer, view, 0, stop)
             if framing.finished:
                 self._finish(bytes(view[rest:stop]))
-            if end:
-                yield view[:end]
+            yield view[:end]
             if framing.finished:
                 break
             kept = stop - rest
@@ -261,8 +263,7 @@ class ConnectionBody:
             count = self._receive(scatter.buffers(framing.left))
             start, end, left, raw = scatter.sort(framing.left, count)
             framing.resume(left)
-            if start < end:
-                yield view[start:end]
+            yield view[start:end]
             if raw:
                 return raw
 

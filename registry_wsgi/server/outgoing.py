@@ -213,31 +213,33 @@ class Sender:
         The kernel tells of room when there is much of it: a slow client may have made some.
         """
         until = client.until
-        self._advance(selector, client)
-        if client.until == until and client.connection in selector.get_map():
+        if self._advance(selector, client) and client.until == until:
             _finish(selector, client, sent=False)
 
     @staticmethod
-    def _advance(selector: selectors.BaseSelector, client: _Client) -> None:
+    def _advance(selector: selectors.BaseSelector, client: _Client) -> bool:
+        """Send what the client takes now; whether it is still to be sent something."""
         rest = client.rest
         try:
             length = min(TURN, rest.end - rest.offset)
             sent = os.sendfile(client.connection.fileno(), rest.descriptor, rest.offset, length)
         except BlockingIOError:
-            return
+            return True
         except OSError as error:
             level = logging.DEBUG if error.errno in GONE else logging.ERROR
             LOG.log(level, "%s was not sent to its end: %s", rest.name, error)
             _finish(selector, client, sent=False)
-            return
+            return False
         if not sent:
             report_cut(rest.name)
             _finish(selector, client, sent=False)
-            return
+            return False
         rest.offset += sent
         client.until = time.monotonic() + SILENT
-        if rest.offset == rest.end:
-            _finish(selector, client, sent=True)
+        if rest.offset < rest.end:
+            return True
+        _finish(selector, client, sent=True)
+        return False
 
 
 def _finish(selector: selectors.BaseSelector, client: _Client, *, sent: bool) -> None:

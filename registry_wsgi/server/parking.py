@@ -1,7 +1,7 @@
 """gunicorn's threaded worker, in which nobody who has to wait keeps a thread.
 
-A new connection gets one when it has something to say; gunicorn lets a thread wait with it for
-five seconds first. The process that has the fewest connections takes it (see ``balance``).
+A connection gets one when the head of a request is here (see ``heads``); gunicorn lets a thread
+wait for that. The process that has the fewest connections takes a new one (see ``balance``).
 
 As many bodies are received at a time as leave threads for everybody else (see ``lanes``). A
 request that has to wait is put aside when its head is read, before its body is: no thread waits
@@ -22,6 +22,7 @@ from typing import Any, Final
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers.gthread import PollableMethodQueue, TConn, ThreadWorker
 
+from registry_wsgi.server import heads
 from registry_wsgi.server.balance import Share
 from registry_wsgi.server.connection import has_arrived, hold_back
 from registry_wsgi.server.known import is_known
@@ -74,6 +75,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self._next_beat = 0.0
         self._closing = ThreadPoolExecutor(CLOSERS, "closing")
         self._sender = Sender()
+        self._awaiting_heads = False
 
     def init_process(self) -> None:
         """Start, with as many open files as may be: a connection that is sent a file has two."""
@@ -90,10 +92,14 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             for lane in (lanes.small, lanes.uploads):
                 lane.threads_wait = False
                 lane.on_leave = partial(self.method_queue.defer, partial(self._unpark, lane))
+        plain = not self.cfg.is_ssl and self.cfg.proxy_protocol == "off"
+        self._awaiting_heads = plain and is_known()
         try:
             super().run()
         finally:
             self._share.leave()
+            # Those that still wait for their turn are closed with the process.
+            self._closing.shutdown(wait=False, cancel_futures=True)
 
     def notify(self) -> None:
         """Tell gunicorn's master, at most once a second, that this process lives.
@@ -132,6 +138,33 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self.pending_conns.append(conn)
         readable = partial(self.on_pending_socket_readable, conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, readable)
+
+    def on_pending_socket_readable(self, conn: Any, client: Any) -> None:
+        """Have a thread for what a new connection asks, once that is clear."""
+        if self._is_asked(conn, client, self.pending_conns):
+            super().on_pending_socket_readable(conn, client)
+
+    def on_client_socket_readable(self, conn: Any, client: Any) -> None:
+        """The same for a connection that was kept."""
+        if self._is_asked(conn, client, self.keepalived_conns):
+            super().on_client_socket_readable(conn, client)
+
+    def _is_asked(self, conn: Any, client: Any, waiting: Any) -> bool:
+        """Whether a head is here; one that does not end ends the connection.
+
+        Its time ends it too, which bytes that come one by one do not prolong.
+        """
+        if not self._awaiting_heads:
+            return True
+        begun = conn.parser.unreader.buf.getvalue() if conn.parser else b""
+        state = heads.look(client, begun)
+        if state is heads.State.ENDLESS:
+            self.poller.unregister(client)
+            waiting.remove(conn)
+            with contextlib.suppress(OSError):
+                client.send(heads.TOO_LONG)
+            self._close_later(conn)
+        return state is heads.State.DECIDABLE
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Serve the request, in a thread of the pool, or say that it has to wait."""
@@ -175,11 +208,18 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             # A place may have come free since it was refused one.
             self._unpark(conn.waits_for)
         elif is_known() and not fs.cancelled() and fs.exception() is None and not fs.result():
-            # To close gracefully is to wait, for seconds it may be, until the client closes too.
-            self.nr_conns -= 1
-            self._closing.submit(_close, conn)
+            self._close_later(conn)
         else:
             super().finish_request(conn, fs)
+
+    def _close_later(self, conn: Any) -> None:
+        """Close gracefully: to wait, for seconds it may be, until the client closes too."""
+        self.nr_conns -= 1
+        with contextlib.suppress(OSError):
+            # Now, so that a client that reads to the end waits for none that is slow to close.
+            conn.sock.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(RuntimeError):  # it came to its end meanwhile
+            self._closing.submit(_close, conn)
 
     def _send_rest(self, conn: Any, rest: Rest, *, reusable: bool) -> None:
         """Have the rest of an answer sent, after which the connection may be reusable."""

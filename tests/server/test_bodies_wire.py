@@ -334,23 +334,56 @@ def test_a_client_silent_in_a_body_is_given_up(
     assert is_kept(way, server.http.get(location, expect=204)["Range"], 3)
 
 
-@pytest.mark.parametrize("header", ["Content-Length: 10000", CHUNKED])
+DRIPS = {
+    "a length": ("Content-Length: 10000", b"", b"xyz"),
+    "chunks": (CHUNKED, b"", b"1\r\nx\r\n"),
+    "an extension": (CHUNKED, b"1;a=", b"b"),
+    "a trailer": (CHUNKED, b"0\r\nX-A: ", b"b"),
+}
+"""Bodies that come so slowly: the header, what comes first, and what comes again and again."""
+
+
+def drip(wire: Wire, drop: bytes) -> Reply | None:
+    """Send it now and then until there is an answer, for half a minute at most."""
+    readable = select.poll()
+    readable.register(wire.socket, select.POLLIN)
+    for _ in range(150):
+        if readable.poll(200):
+            return wire.reply()
+        wire.send(drop)
+    return None
+
+
+@pytest.mark.parametrize("way", ["a length", "chunks", "an extension", "a trailer"])
 def test_a_body_that_only_drips_is_given_up(
-    fresh_registry: ServerFactory, repository: str, header: str
+    fresh_registry: ServerFactory, repository: str, way: str
 ) -> None:
     """A client that sends a byte now and then, never silent for long, does not keep its thread."""
     settings = "[server]\nbody_timeout = 1\n"
     server = fresh_registry(environment=way_of("fast"), settings=settings)
     location = open_upload(server.http, repository)
+    header, first, drop = DRIPS[way]
     with Wire(server.host) as wire:
-        wire.send(patch_head(location, header))
-        readable = select.poll()
-        readable.register(wire.socket, select.POLLIN)
-        while not readable.poll(200):
-            wire.send(b"1\r\nx\r\n")
-        reply = wire.reply()
+        wire.send(patch_head(location, header) + first)
+        reply = drip(wire, drop)
 
+    assert reply is not None
     assert is_refused(reply)
+
+
+@pytest.mark.parametrize("way", ["a length", "chunks", "an extension", "a trailer"])
+def test_a_refused_body_that_only_drips_is_not_read_to_its_end(
+    fresh_registry: ServerFactory, way: str
+) -> None:
+    """The answer comes soon, though the client would go on for hours."""
+    server = fresh_registry(environment=way_of("fast"))
+    header, first, drop = DRIPS[way]
+    with Wire(server.host) as wire:
+        wire.send(patch_head("/v2/No/blobs/uploads/1", header) + first)
+        reply = drip(wire, drop)
+
+    assert reply is not None
+    assert reply.status == 400
 
 
 LARGE = content(3 << 20)[: 3 << 20]

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +107,48 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients are given up soon."""
     monkeypatch.setattr(outgoing, "SILENT", 0.3)
     monkeypatch.setattr(outgoing, "LOOK_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_connection_that_ends_when_it_is_given_up_ends_no_other(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be closed by whoever is told, before the sender is done with it."""
+    whole, said = os.sendfile, threading.Event()
+    (broken, broken_client), (connection, client) = connections(2)
+
+    def sendfile(out: int, source: int, offset: int, count: int) -> int:
+        if out == numbers[0] and given_up.is_set():
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        if out == numbers[0]:
+            raise BlockingIOError
+        return whole(out, source, offset, count)
+
+    def closed(complete: bool) -> None:  # noqa: ARG001 - what a sender says
+        broken.close()
+        said.set()
+
+    numbers, given_up = [broken.fileno()], threading.Event()
+    monkeypatch.setattr(os, "sendfile", sendfile)
+    with broken_client, connection, client:
+        sender, outcome = Sender(), Outcome()
+        monkeypatch.setattr(outgoing.Sender, "_judge", judging(outgoing.Sender._judge, given_up))
+        sender.send(broken, rest_of(file), closed)
+        assert said.wait(SECONDS)
+        sender.send(connection, rest_of(file), outcome)
+
+        assert take(client, len(CONTENT)) == CONTENT
+        assert outcome.get() is True
+
+
+def judging(judge: Any, given_up: threading.Event) -> Any:
+    """The sender's look at a client that took nothing, told of before."""
+
+    def told(self: Sender, selector: Any, client: Any) -> None:
+        given_up.set()
+        judge(self, selector, client)
+
+    return told
 
 
 @pytest.mark.usefixtures("impatient")

@@ -9,7 +9,7 @@ from support.pushes import open_upload, push_image, with_digest
 from support.server import RunningServer
 from support.variants import Variants
 from support.verbs import request_target
-from support.wire import Wire, request
+from support.wire import Reply, Wire, request
 
 NAME = "wire/slow"
 THREADS = 4
@@ -67,13 +67,64 @@ def test_a_silent_upload_is_given_up_and_can_be_resumed(servers: Variants, heade
     assert server.http.get(answer.location).body == HALF * 2
 
 
-def test_a_silent_head_holds_one_thread_at_most(servers: Variants) -> None:
-    """Connections that stop in the middle of a head leave the other threads to others."""
+HEAD = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("begun", [1, 5, 12, 20, len(HEAD) - 1])
+@pytest.mark.parametrize("kept", [False, True])
+def test_silent_heads_keep_nobody_waiting(servers: Variants, begun: int, kept: bool) -> None:
+    """More clients than threads stop in the middle of a head; when they go on they are answered."""
     server = servers["patient"]
     with contextlib.ExitStack() as stack:
-        for _ in range(THREADS - 2):
-            wire = stack.enter_context(Wire(server.host))
-            wire.send(b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-")
-        answers = [server.http.get("/v2/") for _ in range(10)]
+        wires = [stack.enter_context(Wire(server.host)) for _ in range(THREADS * 2)]
+        if kept:
+            assert [answer and answer.status for answer in map(ask, wires)] == [200] * len(wires)
+        for wire in wires:
+            wire.send(HEAD[:begun])
+        others = [server.http.get("/v2/").status for _ in range(10)]
+        for byte in HEAD[begun:]:
+            for wire in wires:
+                wire.send(bytes([byte]))
+        answers = [wire.reply() for wire in wires]
 
-    assert {answer.status for answer in answers} == {200}
+    assert others == [200] * 10
+    assert [answer and answer.status for answer in answers] == [200] * len(wires)
+
+
+def ask(wire: Wire) -> Reply | None:
+    """Send a whole head."""
+    return wire.send(HEAD).reply()
+
+
+def test_a_head_without_an_end_is_refused(servers: Variants) -> None:
+    """It is not waited for until there is no memory left."""
+    with Wire(servers["patient"].host) as wire:
+        wire.send(HEAD[:-2])
+        for number in range(200):
+            if not wire.accepts(b"X-%d: %b\r\n" % (number, b"x" * 1000)):
+                break
+        reply = wire.reply()
+
+    assert reply is None or reply.status == 431
+
+
+@pytest.mark.parametrize("begun", [b"\x16\x03\x01\x02\x00\r\n", b"GET / HTTP/9.9\r\n", b"({[;\r\n"])
+def test_what_is_no_head_is_refused_at_once(servers: Variants, begun: bytes) -> None:
+    """Nobody waits for the end of what is wrong from its beginning."""
+    with Wire(servers["patient"].host) as wire:
+        reply = wire.send(begun).reply()
+
+    assert reply is not None
+    assert reply.status in {400, 505}
+
+
+def test_a_slow_close_keeps_no_other_waiting(servers: Variants) -> None:
+    """Clients that keep a connection open which the server has ended are not waited for in turn."""
+    last = request("GET", "/v2/", None, "Connection: close")
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(servers["patient"].host)) for _ in range(60)]
+        for wire in wires:
+            assert wire.send(last).reply() is not None
+        at_its_end = wires[-1].socket.recv(1)
+
+    assert at_its_end == b""
