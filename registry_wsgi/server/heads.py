@@ -5,7 +5,6 @@ Looked at where connections are polled; what it says is gunicorn's to judge, in 
 
 import re
 import socket
-from contextlib import suppress
 from enum import Enum, auto
 from typing import Final
 
@@ -59,17 +58,18 @@ def look(client: socket.socket, begun: bytes) -> State:
     # whole heads.
     if client.family == socket.AF_UNIX:
         return State.DECIDABLE
+    # > SO_RCVLOWAT [...] select(2), poll(2), and epoll(7) indicate a socket as readable only if at
+    # > least SO_RCVLOWAT bytes are available.        (Linux, socket(7), since 2.6.28)
     try:
+        mark = client.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
         more = client.recv(MOST, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        # Readable with less than was asked for: nothing more will come.
+        state = state_of(begun + more) if len(more) >= mark else State.DECIDABLE
+        wanted = len(more) + 1 if state is State.BEGUN else 1
+        if wanted != mark:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
     except BlockingIOError:
         return State.BEGUN
     except OSError:
         return State.DECIDABLE
-    state = state_of(begun + more) if more else State.DECIDABLE
-    with suppress(OSError):
-        # > SO_RCVLOWAT [...] select(2), poll(2), and epoll(7) indicate a socket as readable only if
-        # > at least SO_RCVLOWAT bytes are available.        (Linux, socket(7), since 2.6.28)
-        mark = len(more) + 1 if state is State.BEGUN else 1
-        if mark > 1 or client.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) > 1:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, mark)
     return state

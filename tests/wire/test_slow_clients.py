@@ -1,6 +1,7 @@
 """Clients that stop in the middle of a body: others are served meanwhile, and it ends."""
 
 import contextlib
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -89,6 +90,17 @@ def test_silent_heads_keep_nobody_waiting(servers: Variants, begun: int, kept: b
 
     assert others == [200] * 10
     assert [answer and answer.status for answer in answers] == [200] * len(wires)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_client_that_ends_in_a_head_is_let_go(servers: Variants, kept: bool) -> None:
+    """Nothing more can come: the connection is closed, and not looked at again and again."""
+    with Wire(servers["patient"].host) as wire:
+        if kept:
+            assert ask(wire) is not None
+        wire.send(HEAD[:10]).socket.shutdown(socket.SHUT_WR)
+
+        assert wire.reply() is None
 
 
 def ask(wire: Wire) -> Reply | None:
