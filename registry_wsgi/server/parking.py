@@ -209,8 +209,23 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._unpark(conn.waits_for)
         elif is_known() and not fs.cancelled() and fs.exception() is None and not fs.result():
             self._close_later(conn)
+        elif not fs.cancelled() and fs.exception() is None and self._has_begun_another(conn):
+            # As gunicorn does where nothing follows; here it would have a thread wait for more.
+            conn.sock.setblocking(False)
+            conn.set_timeout()
+            self.keepalived_conns.append(conn)
+            readable = partial(self.on_client_socket_readable, conn)
+            self.poller.register(conn.sock, selectors.EVENT_READ, readable)
         else:
             super().finish_request(conn, fs)
+
+    def _has_begun_another(self, conn: Any) -> bool:
+        """Whether a part of the next head came with the request that was just answered."""
+        if not (self._awaiting_heads and self.alive) or conn.is_http2 or not conn.parser:
+            return False
+        begun = conn.parser.unreader.buf.getvalue()
+        is_tcp = conn.sock.family != socket.AF_UNIX
+        return is_tcp and bool(begun) and heads.state_of(begun) is heads.State.BEGUN
 
     def _close_later(self, conn: Any) -> None:
         """Close gracefully: to wait, for seconds it may be, until the client closes too."""
