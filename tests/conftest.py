@@ -48,7 +48,7 @@ def repository(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def fresh_registry() -> Iterator[ServerFactory]:
-    """Starts servers with data, flags and settings of their own, and stops them after the test."""
+    """Starts servers with data, flags and settings of their own, and ends them after the test."""
     with contextlib.ExitStack() as stack:
 
         def start(
@@ -58,7 +58,9 @@ def fresh_registry() -> Iterator[ServerFactory]:
             settings: str | None = None,
         ) -> RunningServer:
             folder = data or stack.enter_context(throwaway_directory()) / "data"
-            server = RunningServer(folder, flags, environment or {}, settings)
-            return stack.enter_context(server)
+            server = RunningServer(folder, flags, environment or {}, settings).start()
+            # To wait for hundreds of graceful stops would take minutes; some tests ask for one.
+            stack.callback(server.end)
+            return server
 
         yield start

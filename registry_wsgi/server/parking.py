@@ -201,15 +201,16 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     def finish_request(self, conn: Any, fs: "Future[Any]") -> None:
         """What becomes of a connection that a thread is done with, in the thread that polls."""
         rest = conn.__dict__.pop("rest", None)
+        answered = not fs.cancelled() and fs.exception() is None
         if rest is not None:
             self._send_rest(conn, rest, reusable=fs.result())
-        elif not fs.cancelled() and fs.exception() is None and fs.result() is _PARKED:
+        elif answered and fs.result() is _PARKED:
             self._parked.append(conn)
             # A place may have come free since it was refused one.
             self._unpark(conn.waits_for)
-        elif is_known() and not fs.cancelled() and fs.exception() is None and not fs.result():
+        elif answered and is_known() and not fs.result():
             self._close_later(conn)
-        elif not fs.cancelled() and fs.exception() is None and self._has_begun_another(conn):
+        elif answered and self._has_begun_another(conn):
             # As gunicorn does where nothing follows; here it would have a thread wait for more.
             conn.sock.setblocking(False)
             conn.set_timeout()
@@ -221,11 +222,10 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def _has_begun_another(self, conn: Any) -> bool:
         """Whether a part of the next head came with the request that was just answered."""
-        if not (self._awaiting_heads and self.alive) or conn.is_http2 or not conn.parser:
+        if not (self._awaiting_heads and self.alive) or conn.is_http2:
             return False
         begun = conn.parser.unreader.buf.getvalue()
-        is_tcp = conn.sock.family != socket.AF_UNIX
-        return is_tcp and bool(begun) and heads.state_of(begun) is heads.State.BEGUN
+        return bool(begun) and heads.look(conn.sock, begun) is not heads.State.DECIDABLE
 
     def _close_later(self, conn: Any) -> None:
         """Close gracefully: to wait, for seconds it may be, until the client closes too."""

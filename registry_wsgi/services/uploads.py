@@ -227,7 +227,7 @@ class UploadService:
             staged.truncate(progress.offset)
             raise
         moved = self._moved(progress, staged, running)
-        if not closing:  # or nobody is told of the session any more, but of the blob
+        if not closing:  # then the client is told of the blob, which is committed next
             self._keep(progress, moved, staged)
         return moved
 

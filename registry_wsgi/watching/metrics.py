@@ -144,11 +144,11 @@ class Metrics:
 
     def publish(self) -> None:
         """Leave this process's numbers for the others, if there are new ones."""
-        self._left()
+        self._leave()
 
     def render(self) -> tuple[str, bytes]:
         """The content type and the text of ``/metrics``, of all processes."""
-        counts = self._left()
+        counts = self._leave()
         for text in published(self._directory, self._own_name()):
             for (route, method, status), numbers in json.loads(text):
                 _add(counts.setdefault((route, method, status), _nothing()), numbers)
@@ -157,8 +157,8 @@ class Metrics:
         registry.register(Asked(self._gauges))
         return CONTENT_TYPE, generate_latest(registry)
 
-    def _left(self) -> dict[Kind, Numbers]:
-        """This process's numbers, which the others have now too.
+    def _leave(self) -> dict[Kind, Numbers]:
+        """Leave this process's numbers for the others, if there are new ones, and return them.
 
         Told before it was left, a number could be smaller at the next look, if another process
         answers that: "A counter is a cumulative metric [...] whose value can only increase or be

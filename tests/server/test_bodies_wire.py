@@ -412,7 +412,7 @@ def test_slow_uploads_leave_room_for_others(
     """Twice as many uploads as threads have begun and stand still: small requests are answered."""
     server = fresh_registry("--workers", "1", "--threads", "3", environment=way_of(way))
     with slow_uploads(server, repository, 6) as wires:
-        for turn in range(4):
+        for turn in range(10):
             digest = push_blob(server.http, repository, b"%d" % turn)
             server.http.get(f"/v2/{repository}/blobs/{digest}")
         answers = [wires[0].send(LARGE[BEGUN:]).reply()]

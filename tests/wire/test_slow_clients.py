@@ -1,4 +1,4 @@
-"""Clients that stop in the middle of a body: others are served meanwhile, and it ends."""
+"""Clients that stop in a head, in a body or before they close: others are served meanwhile."""
 
 import contextlib
 import socket
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from support.images import sha256
 from support.pushes import open_upload, push_image, with_digest
-from support.server import RunningServer
+from support.server import RunningServer, ServerFactory
 from support.variants import Variants
 from support.verbs import request_target
 from support.wire import Reply, Wire, request
@@ -132,13 +132,27 @@ def test_what_is_no_head_is_refused_at_once(servers: Variants, begun: bytes) -> 
     assert reply.status in {400, 505}
 
 
+def linger(stack: contextlib.ExitStack, server: RunningServer) -> list[Wire]:
+    """Clients that keep their connections open when the server has ended them, on request."""
+    wires = [stack.enter_context(Wire(server.host)) for _ in range(60)]
+    for wire in wires:
+        assert wire.send(request("GET", "/v2/", None, "Connection: close")).reply() is not None
+    return wires
+
+
 def test_a_slow_close_keeps_no_other_waiting(servers: Variants) -> None:
     """Clients that keep a connection open which the server has ended are not waited for in turn."""
-    last = request("GET", "/v2/", None, "Connection: close")
     with contextlib.ExitStack() as stack:
-        wires = [stack.enter_context(Wire(servers["patient"].host)) for _ in range(60)]
-        for wire in wires:
-            assert wire.send(last).reply() is not None
+        wires = linger(stack, servers["patient"])
         at_its_end = wires[-1].socket.recv(1)
 
     assert at_its_end == b""
+
+
+def test_a_stop_does_not_wait_for_slow_closes_in_turn(fresh_registry: ServerFactory) -> None:
+    """Each would be given two seconds, and ``stop`` bears twenty in all."""
+    server = fresh_registry("--workers", "1")
+    with contextlib.ExitStack() as stack:
+        linger(stack, server)
+
+        assert server.stop() == 0
