@@ -10,8 +10,11 @@ cannot read: whatever ends a request early, gunicorn then closes the connection 
 the rest of the body for the next request.
 """
 
+import fcntl
 import inspect
 import socket
+import termios
+from array import array
 from collections.abc import Generator, Iterator
 from typing import Any, Final
 
@@ -21,15 +24,13 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.unreader import SocketUnreader
 
 from registry_wsgi.errors import BodyCut
+from registry_wsgi.server.buffers import BUFFERS, Buffer
 from registry_wsgi.server.framing import ChunkFraming, Rhythm
 from registry_wsgi.server.known import is_known
 from registry_wsgi.server.scatter import Scatter
 
-BUFFER_SIZE: Final = 1 << 20
-"""Bytes read, written and hashed at once."""
-
-_idle_buffers: Final[list[bytearray]] = []
-"""Buffers of bodies that are done; never more than were received at one time."""
+WAITED_FOR: Final = 1 << 20
+"""The most bytes that are waited for before any of them is written."""
 
 
 class _NoReader:
@@ -49,6 +50,7 @@ class Connection:
         self._unreader = unreader
         self._reader = body.reader
         self.socket: socket.socket = unreader.sock
+        self._queued = array("i", [0])
 
     def claim(self) -> bytes:
         """Take over; returns what gunicorn has read ahead."""
@@ -56,6 +58,12 @@ class Connection:
         self._body.reader = _NoReader
         buffered: bytes = self._unreader.take_buffered()
         return buffered
+
+    def arrived(self) -> int:
+        """Bytes that the kernel has of it, and of what follows."""
+        # > SIOCINQ: Returns the amount of queued unread data in the receive buffer.  (tcp(7))
+        fcntl.ioctl(self.socket, termios.FIONREAD, self._queued)
+        return self._queued[0]
 
     def release(self, surplus: bytes) -> None:
         """Hand back after the whole body, with what was read behind it."""
@@ -215,22 +223,25 @@ class ConnectionBody:
         if first:
             yield first
         if left:
-            buffer = _take_buffer()
-            view = memoryview(buffer)
-            while left:
-                count = self._receive([view[: min(left, BUFFER_SIZE)]], socket.MSG_WAITALL)
-                left -= count
-                if not left:
-                    self._finish(b"")
-                yield view[:count]
-            _idle_buffers.append(buffer)
+            with BUFFERS.borrowed() as buffer:
+                view = memoryview(buffer)
+                while left:
+                    most = min(left, self._at_once(), len(view))
+                    count = self._receive([view[:most]], socket.MSG_WAITALL)
+                    left -= count
+                    if not left:
+                        self._finish(b"")
+                    yield view[:count]
 
     def _chunked(self, buffered: bytes) -> Iterator[memoryview]:
+        with BUFFERS.borrowed() as buffer:
+            yield from self._stripped(buffered, buffer)
+
+    def _stripped(self, buffered: bytes, buffer: Buffer) -> Iterator[memoryview]:
         framing = ChunkFraming(self._connection.check_trailers)
-        if len(buffered) > BUFFER_SIZE:
-            raise BodyCut("more was read ahead than the buffer holds")
-        buffer = _take_buffer()
         view = memoryview(buffer)
+        if len(buffered) > len(view):
+            raise BodyCut("more was read ahead than the buffer holds")
         stop = len(buffered)
         view[:stop] = buffered
         while True:
@@ -239,20 +250,20 @@ class ConnectionBody:
                 self._finish(bytes(view[rest:stop]))
             yield view[:end]
             if framing.finished:
-                break
+                return
             kept = stop - rest
             rhythm = framing.rhythm
             # The framing of large chunks costs little, and few would fit.
-            if rhythm and not kept and rhythm.size <= BUFFER_SIZE // 4:
+            if rhythm and not kept and rhythm.size <= len(view) // 4:
                 raw = yield from self._alike(framing, view, rhythm)
                 stop = len(raw)
                 view[:stop] = raw
                 continue
             view[:kept] = view[rest:stop]
-            # To wait for a full buffer is right only where one chunk is sure to fill it.
-            whole = framing.left >= BUFFER_SIZE - kept
-            stop = kept + self._receive([view[kept:]], socket.MSG_WAITALL if whole else 0)
-        _idle_buffers.append(buffer)
+            most = min(self._at_once(), len(view) - kept)
+            # To wait for all that is asked for is right only where one chunk is sure to bring it.
+            flags = socket.MSG_WAITALL if framing.left >= most else 0
+            stop = kept + self._receive([view[kept : kept + most]], flags)
 
     def _alike(
         self, framing: ChunkFraming, view: memoryview, rhythm: Rhythm
@@ -260,12 +271,16 @@ class ConnectionBody:
         """Receive chunks while they are alike; returns what came behind the last one."""
         scatter = Scatter(view, rhythm)
         while True:
-            count = self._receive(scatter.buffers(framing.left))
+            count = self._receive(scatter.buffers(framing.left, self._at_once()))
             start, end, left, raw = scatter.sort(framing.left, count)
             framing.resume(left)
             yield view[start:end]
             if raw:
                 return raw
+
+    def _at_once(self) -> int:
+        """How many bytes to ask for: what is here by now, or what is worth waiting for."""
+        return max(self._connection.arrived(), WAITED_FOR)
 
     def _receive(self, buffers: list[memoryview], flags: int = 0) -> int:
         try:
@@ -277,10 +292,3 @@ class ConnectionBody:
         if not count:
             raise BodyCut("the client closed the connection")
         return count
-
-
-def _take_buffer() -> bytearray:
-    try:
-        return _idle_buffers.pop()
-    except IndexError:
-        return bytearray(BUFFER_SIZE)

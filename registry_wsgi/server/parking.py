@@ -24,6 +24,7 @@ from gunicorn.workers.gthread import PollableMethodQueue, TConn, ThreadWorker
 
 from registry_wsgi.server import heads
 from registry_wsgi.server.balance import Share
+from registry_wsgi.server.buffers import BUFFERS
 from registry_wsgi.server.connection import has_arrived, hold_back
 from registry_wsgi.server.known import is_known
 from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes, is_small
@@ -68,6 +69,8 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # gunicorn makes its workers before it forks them.
+        BUFFERS.share(self.cfg.workers)
         self.method_queue = _StaysOpen()
         self._lanes: Lanes | None = None
         self._parked: list[Any] = []

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from registry_wsgi.server.framing import Rhythm
 
-MOST_CHUNKS: Final = 32
-"""Received at once: each costs something, also where less comes; the kernel would take 512."""
+MOST_CHUNKS: Final = 128
+"""Received at once; the kernel would take 512."""
 
 
 class Sorted(NamedTuple):
@@ -43,13 +43,17 @@ class Scatter:
             self._buffers.append(view[number * self._size :][: self._size])
             self._buffers.append(marks[number * len(self._mark) :][: len(self._mark)])
 
-    def buffers(self, left: int) -> list[memoryview]:
-        """What to fill, one after the other, where a chunk still has to bring ``left`` bytes."""
+    def buffers(self, left: int, most: int) -> list[memoryview]:
+        """What to fill, one after the other, where a chunk still has to bring ``left`` bytes.
+
+        There is room for ``most`` bytes, if the view has it, and not for many more: each buffer
+        costs something, also when nothing comes into it.
+        """
         self._buffers[0] = self._view[self._size - left : self._size]
-        return self._buffers
+        return self._buffers[: 2 * (most // self._period + 1)]
 
     def sort(self, left: int, count: int) -> Sorted:
-        """What the ``count`` bytes are that came into ``buffers(left)``."""
+        """What the ``count`` bytes are that came into the buffers."""
         start = self._size - left
         reached = start + count
         right = self._right(reached // self._period)
@@ -57,7 +61,7 @@ class Scatter:
         end = right * self._size
         if filled <= self._size:
             return Sorted(start, end + filled, self._size - filled, b"")
-        behind = b"".join(self._buffers[2 * right + 1 :])
+        behind = b"".join(self._buffers[2 * right + 1 : 2 * (reached // self._period + 1)])
         return Sorted(start, end + self._size, 0, behind[: filled - self._size])
 
     def _right(self, here: int) -> int:

@@ -15,7 +15,7 @@ from support.verbs import request_target
 from support.ways import way_of
 from support.wire import Reply, Wire, request
 
-SIZES = (1, 2, 8191, 65_537, 1 << 20, (3 << 20) + 17)
+SIZES = (1, 2, 8191, 65_537, 1 << 20, (9 << 20) + 17)
 PIPELINED = request("GET", "/v2/")
 
 

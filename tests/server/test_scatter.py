@@ -1,5 +1,7 @@
 """Chunks that are alike, received each where it belongs: the same bytes as in any other way."""
 
+import mmap
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, repeat
@@ -14,21 +16,31 @@ from registry_wsgi.server import connection
 from registry_wsgi.server.framing import ALIKE
 
 BUFFER = 512
+WAITED_FOR = 100
 
 
 class Source:
-    """A connection whose bytes come in pieces of exactly these sizes, and then as they fit."""
+    """A connection whose bytes come in pieces of exactly these sizes, and then as they fit.
 
-    def __init__(self, raw: bytes, sizes: list[int]) -> None:
+    A part of a piece is there before it is asked for.
+    """
+
+    def __init__(self, raw: bytes, sizes: list[int], part: float = 1) -> None:
         self.socket = self
         self.asked: list[int] = []
+        self.missing: list[int] = []
         self.surplus: bytes | None = None
         self._raw = raw
-        self._sizes = iter(sizes)
+        self._sizes = [*sizes]
+        self._part = part
 
     def claim(self) -> bytes:
         """Nothing was read ahead."""
         return b""
+
+    def arrived(self) -> int:
+        """What is there already of what the next call brings."""
+        return int(self._next() * self._part)
 
     def release(self, surplus: bytes) -> None:
         """What was read behind the body, and what was not read."""
@@ -41,9 +53,15 @@ class Source:
         self, buffers: list[memoryview], ancillary: int, flags: int
     ) -> tuple[int, list[object], int, None]:
         """As a socket's."""
-        assert (ancillary, flags) == (0, 0)
+        asked = sum(map(len, buffers))
+        assert ancillary == 0
+        if flags == socket.MSG_WAITALL:
+            self.missing.append(asked - len(self._raw))
+        else:
+            assert flags == 0
         self.asked.append(len(buffers))
-        room = min(sum(map(len, buffers)), next(self._sizes, BUFFER))
+        room = min(asked, self._next())
+        del self._sizes[:1]
         piece, self._raw = self._raw[:room], self._raw[room:]
         count = len(piece)
         for buffer in buffers:
@@ -51,20 +69,25 @@ class Source:
             buffer[: len(part)] = part
         return count, [], 0, None
 
+    def _next(self) -> int:
+        return self._sizes[0] if self._sizes else BUFFER
 
-@contextmanager
-def small_buffers() -> Iterator[None]:
-    """Have bodies received into buffers that few chunks fill."""
-    with (
-        patch.object(connection, "BUFFER_SIZE", BUFFER),
-        patch.object(connection, "_idle_buffers", []),
-    ):
-        yield
+
+class SmallBuffers:
+    """Buffers that few chunks fill."""
+
+    @contextmanager
+    def borrowed(self) -> Iterator[mmap.mmap]:
+        """Have one of those that processes share."""
+        yield mmap.mmap(-1, BUFFER)
 
 
 def received(source: Source) -> Iterator[bytes]:
     """The blocks of the chunked body that comes from there."""
-    with small_buffers():
+    with (
+        patch.object(connection, "BUFFERS", SmallBuffers()),
+        patch.object(connection, "WAITED_FOR", WAITED_FOR),
+    ):
         # What only looks like gunicorn's objects: exact pieces cannot be had from a real socket.
         body = connection.ConnectionBody(source, None)  # type: ignore[arg-type]
         yield from map(bytes, body.blocks())
@@ -87,6 +110,7 @@ RUNS = st.lists(
 """Sizes of chunks, how many there are of each, and their size lines."""
 
 PIECES = st.lists(st.one_of(st.integers(1, 20), st.integers(1, BUFFER)), max_size=40)
+PARTS = st.sampled_from([0, 0.5, 1])
 
 
 def framed(runs: list[tuple[int, int, str]]) -> tuple[bytes, bytes]:
@@ -96,31 +120,42 @@ def framed(runs: list[tuple[int, int, str]]) -> tuple[bytes, bytes]:
     return b"".join(payload for payload, _ in frames), b"".join(whole for _, whole in frames)
 
 
-@given(runs=RUNS, pieces=PIECES, surplus=st.binary(max_size=20))
-@example(runs=[(16, 9, "%x")], pieces=[4 * 22, 16], surplus=b"")
-@example(runs=[(16, 9, "%x")], pieces=[4 * 22 - 2, 2, 4, 16], surplus=b"")
-@example(runs=[(16, 9, "%x")], pieces=[4 * 22 + 4, 16, 1, 1, 1, 1, 1, 1, 16], surplus=b"GET")
+@given(runs=RUNS, pieces=PIECES, part=PARTS, surplus=st.binary(max_size=20))
+@example(runs=[(16, 9, "%x")], pieces=[4 * 22, 16], part=1, surplus=b"")
+@example(runs=[(16, 9, "%x")], pieces=[4 * 22 - 2, 2, 4, 16], part=1, surplus=b"")
+@example(runs=[(16, 9, "%x")], pieces=[4 * 22 + 4, 16, *[1] * 6, 16], part=1, surplus=b"GET")
 def test_the_payload_is_what_the_chunks_carry(
-    runs: list[tuple[int, int, str]], pieces: list[int], surplus: bytes
+    runs: list[tuple[int, int, str]], pieces: list[int], part: float, surplus: bytes
 ) -> None:
-    """However many chunks are alike, and wherever the bytes are cut."""
+    """However many chunks are alike, and wherever the bytes are cut.
+
+    Nothing is waited for that may never come: its client waits for the answer.
+    """
     payload, chunks = framed(runs)
-    source = Source(chunks + b"0\r\n\r\n" + surplus, pieces)
+    source = Source(chunks + b"0\r\n\r\n" + surplus, pieces, part)
 
     assert b"".join(received(source)) == payload
     assert source.surplus == surplus
+    assert all(missing <= 0 for missing in source.missing)
 
 
 @pytest.mark.parametrize("line", ["%x", "%x;a"])
 def test_chunks_that_are_alike_are_asked_for_together(line: str) -> None:
-    """Once they are known to be, one call has a place for each chunk and for what is between."""
+    """Once they are known to be, one call has a place for each chunk and for what is between.
+
+    There are as many as have arrived, or as are waited for.
+    """
     _, chunks = framed([(32, 60, line)])
-    source = Source(chunks + b"0\r\n\r\n", [(32 + 4 + len(line % 32)) * ALIKE + 10])
+    period = 32 + 4 + len(line % 32)
+    sizes = [period * ALIKE + 10, 300, 20, 20, 400]
+    source = Source(chunks + b"0\r\n\r\n", sizes)
 
     list(received(source))
 
     assert source.asked[0] == 1
-    assert min(source.asked[1:-1]) >= 2 * 11
+    places = [2 * (max(size, WAITED_FOR) // period + 1) for size in sizes[1:]]
+    assert source.asked[1:5] == places
+    assert source.asked[5] == 2 * (BUFFER // period)
 
 
 BEHIND = b"a" * BUFFER
@@ -137,14 +172,14 @@ BROKEN = {
 }
 
 
-@given(alike=st.integers(ALIKE, 30), pieces=PIECES)
+@given(alike=st.integers(ALIKE, 30), pieces=PIECES, part=PARTS)
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_broken_framing_among_alike_chunks_is_found(
-    broken: bytes, alike: int, pieces: list[int]
+    broken: bytes, alike: int, pieces: list[int], part: float
 ) -> None:
     """What comes instead of the next chunk raises, and only payload was given out before it."""
     payload, chunks = framed([(32, alike, "%x")])
-    source = Source(chunks[:-2] + broken, pieces)
+    source = Source(chunks[:-2] + broken, pieces, part)
     got: list[bytes] = []
 
     with pytest.raises(BodyCut):
