@@ -1,26 +1,32 @@
-"""Where the bodies of requests are received: large buffers of all processes, else small ones.
+"""Where the bodies of requests are received: each in a small buffer, and at times in a large one.
 
 Every turn from receiving to hashing costs some 0.1 ms while the client is busy on the same machine:
-with buffers of 1 MiB, four pushes take a sixth longer than with 4 MiB. So the processes of a server
-share a few large ones. They are in memory from its start: a push needs no more than is taken
-already, and whether all are received by one process makes no difference.
+in turns of 1 MiB, four pushes take a sixth longer than in turns of 4 MiB. So the processes of a
+server share a few large buffers, which are in memory from its start. A body has one for as long as
+it takes to receive what has arrived already, write and hash it, and never while it waits.
 """
 
 import fcntl
+import logging
 import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+LOG: Final = logging.getLogger(__name__)
+
 SMALL: Final = 1 << 20
-"""Bytes of a buffer that a process has for itself."""
+"""Bytes of a buffer that a body has for itself."""
 
 LARGE: Final = 4 << 20
 """Bytes of a buffer that processes share."""
 
 LARGE_FOR_EACH: Final = 2
 """How many of these there are for each process."""
+
+MOST_LARGE: Final = 16
+"""How many there are at most, however many processes."""
 
 Buffer = bytearray | mmap.mmap
 
@@ -37,35 +43,44 @@ class Buffers:
         self._locks = -1
 
     def share(self, processes: int) -> None:
-        """Have enough large ones for so many processes; they are forked later."""
-        if self._locks < 0:
-            self._locks = os.memfd_create("registry_wsgi")
-        for number in range(len(self._large), LARGE_FOR_EACH * processes):
-            memory = mmap.mmap(-1, LARGE)
-            for page in range(0, LARGE, mmap.PAGESIZE):
-                memory[page] = 0
-            self._large.append(memory)
-            self._unused.append(number)
+        """Have enough large ones for so many processes, which are forked later, if it can be."""
+        wanted = min(LARGE_FOR_EACH * processes, MOST_LARGE)
+        try:
+            if self._locks < 0:
+                self._locks = os.memfd_create("registry_wsgi")
+            while len(self._large) < wanted:
+                memory = mmap.mmap(-1, LARGE)
+                for page in range(0, LARGE, mmap.PAGESIZE):
+                    memory[page] = 0
+                self._unused.append(len(self._large))
+                self._large.append(memory)
+        except OSError as error:
+            LOG.warning("bodies are received in small buffers alone: %s", error)
 
     @contextmanager
-    def borrowed(self) -> Iterator[Buffer]:
-        """Have a buffer for one body: a large one, unless all of them are in use."""
+    def small(self) -> Iterator[bytearray]:
+        """Have a buffer of ``SMALL`` bytes for one body."""
+        try:
+            buffer = self._small.pop()
+        except IndexError:
+            buffer = bytearray(SMALL)
+        try:
+            yield buffer
+        finally:
+            self._small.append(buffer)
+
+    @contextmanager
+    def large(self) -> Iterator[mmap.mmap | None]:
+        """Have one of ``LARGE`` bytes for one turn; ``None`` when all are in use."""
         number = self._claim()
-        if number is not None:
-            try:
-                yield self._large[number]
-            finally:
-                fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, number)
-                self._unused.append(number)
+        if number is None:
+            yield None
             return
         try:
-            small = self._small.pop()
-        except IndexError:
-            small = bytearray(SMALL)
-        try:
-            yield small
+            yield self._large[number]
         finally:
-            self._small.append(small)
+            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, number)
+            self._unused.append(number)
 
     def _claim(self) -> int | None:
         """A large buffer that nobody uses, of this process (the list) or another (the lock)."""
@@ -73,7 +88,8 @@ class Buffers:
         try:
             while True:
                 number = self._unused.pop()
-                with suppress(OSError):  # it is in use
+                # > it fails with EACCES or EAGAIN if a conflicting lock is held      (fcntl(2))
+                with suppress(BlockingIOError, PermissionError):
                     fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
                     return number
                 elsewhere.append(number)

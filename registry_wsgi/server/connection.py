@@ -15,8 +15,10 @@ import inspect
 import socket
 import termios
 from array import array
-from collections.abc import Generator, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from gunicorn.http.body import Body as GunicornBody
 from gunicorn.http.body import ChunkedReader, LengthReader
@@ -24,13 +26,10 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.unreader import SocketUnreader
 
 from registry_wsgi.errors import BodyCut
-from registry_wsgi.server.buffers import BUFFERS, Buffer
+from registry_wsgi.server.buffers import BUFFERS
 from registry_wsgi.server.framing import ChunkFraming, Rhythm
 from registry_wsgi.server.known import is_known
 from registry_wsgi.server.scatter import Scatter
-
-WAITED_FOR: Final = 1 << 20
-"""The most bytes that are waited for before any of them is written."""
 
 
 class _NoReader:
@@ -60,9 +59,12 @@ class Connection:
         return buffered
 
     def arrived(self) -> int:
-        """Bytes that the kernel has of it, and of what follows."""
+        """Bytes that the kernel has of it, and of what follows; 0 if it cannot be asked."""
         # > SIOCINQ: Returns the amount of queued unread data in the receive buffer.  (tcp(7))
-        fcntl.ioctl(self.socket, termios.FIONREAD, self._queued)
+        try:
+            fcntl.ioctl(self.socket, termios.FIONREAD, self._queued)
+        except (OSError, ValueError):  # whoever receives next is told why
+            return 0
         return self._queued[0]
 
     def release(self, surplus: bytes) -> None:
@@ -223,64 +225,79 @@ class ConnectionBody:
         if first:
             yield first
         if left:
-            with BUFFERS.borrowed() as buffer:
-                view = memoryview(buffer)
-                while left:
-                    most = min(left, self._at_once(), len(view))
-                    count = self._receive([view[:most]], socket.MSG_WAITALL)
-                    left -= count
-                    if not left:
-                        self._finish(b"")
-                    yield view[:count]
+            with BUFFERS.small() as buffer:
+                yield from self._sure(memoryview(buffer), left, partial(self._finish, b""))
+
+    def _sure(self, view: memoryview, left: int, end: Callable[[], None]) -> Iterator[memoryview]:
+        """Receive bytes that are announced, and so may be waited for; ``end`` is called there."""
+        while left:
+            with self._room(view) as room:
+                count = self._receive([room[:left]], socket.MSG_WAITALL)
+                left -= count
+                if not left:
+                    end()
+                yield room[:count]
+
+    @contextmanager
+    def _room(self, view: memoryview) -> Iterator[memoryview]:
+        """Where to receive next: the view, or a larger place for more that has arrived."""
+        arrived = self._connection.arrived()
+        if arrived <= len(view):
+            yield view
+            return
+        with BUFFERS.large() as large:
+            yield view if large is None else memoryview(large)[:arrived]
 
     def _chunked(self, buffered: bytes) -> Iterator[memoryview]:
-        with BUFFERS.borrowed() as buffer:
+        with BUFFERS.small() as buffer:
             yield from self._stripped(buffered, buffer)
 
-    def _stripped(self, buffered: bytes, buffer: Buffer) -> Iterator[memoryview]:
+    def _stripped(self, ahead: bytes, buffer: bytearray) -> Iterator[memoryview]:
+        """The payload of chunks, of which ``ahead`` came already."""
         framing = ChunkFraming(self._connection.check_trailers)
         view = memoryview(buffer)
-        if len(buffered) > len(view):
-            raise BodyCut("more was read ahead than the buffer holds")
-        stop = len(buffered)
-        view[:stop] = buffered
+        stop = 0
         while True:
+            if ahead:
+                count = min(len(ahead), len(view) - stop)
+                view[stop : stop + count], ahead = ahead[:count], ahead[count:]
+            else:
+                count = self._receive([view[stop:]])
+            stop += count
             end, rest = framing.strip(buffer, view, 0, stop)
             if framing.finished:
-                self._finish(bytes(view[rest:stop]))
+                self._finish(bytes(view[rest:stop]) + ahead)
             yield view[:end]
             if framing.finished:
                 return
-            kept = stop - rest
+            view[: stop - rest] = view[rest:stop]
+            stop -= rest
+            if stop or ahead:
+                continue
             rhythm = framing.rhythm
             # The framing of large chunks costs little, and few would fit.
-            if rhythm and not kept and rhythm.size <= len(view) // 4:
-                raw = yield from self._alike(framing, view, rhythm)
-                stop = len(raw)
-                view[:stop] = raw
-                continue
-            view[:kept] = view[rest:stop]
-            most = min(self._at_once(), len(view) - kept)
-            # To wait for all that is asked for is right only where one chunk is sure to bring it.
-            flags = socket.MSG_WAITALL if framing.left >= most else 0
-            stop = kept + self._receive([view[kept : kept + most]], flags)
+            if rhythm and rhythm.size <= len(view) // 4:
+                ahead = yield from self._alike(framing, view, rhythm)
+            elif framing.left >= len(view):
+                yield from self._sure(view, framing.left, partial(framing.resume, 0))
 
     def _alike(
         self, framing: ChunkFraming, view: memoryview, rhythm: Rhythm
     ) -> Generator[memoryview, None, bytes]:
         """Receive chunks while they are alike; returns what came behind the last one."""
-        scatter = Scatter(view, rhythm)
+        scatters: dict[int, Scatter] = {}
         while True:
-            count = self._receive(scatter.buffers(framing.left, self._at_once()))
-            start, end, left, raw = scatter.sort(framing.left, count)
-            framing.resume(left)
-            yield view[start:end]
+            with self._room(view) as room:
+                place = room.obj
+                scatter = scatters.get(id(place))
+                if scatter is None:
+                    scatter = scatters[id(place)] = Scatter(memoryview(place), rhythm)
+                count = self._receive(scatter.buffers(framing.left, len(room)))
+                start, end, left, raw = scatter.sort(framing.left, count)
+                framing.resume(left)
+                yield scatter.view[start:end]
             if raw:
                 return raw
-
-    def _at_once(self) -> int:
-        """How many bytes to ask for: what is here by now, or what is worth waiting for."""
-        return max(self._connection.arrived(), WAITED_FOR)
 
     def _receive(self, buffers: list[memoryview], flags: int = 0) -> int:
         try:

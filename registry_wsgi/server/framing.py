@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from registry_wsgi.errors import BodyCut
-from registry_wsgi.server.buffers import Buffer
 
 LINE_LIMIT: Final = 8190
 """Longest line with a chunk's size, in bytes; gunicorn's limit for any header."""
@@ -75,7 +74,7 @@ class ChunkFraming:
         self._left = left
         self._after_chunk = not left
 
-    def strip(self, buffer: Buffer, view: memoryview, start: int, stop: int) -> Stripped:
+    def strip(self, buffer: bytearray, view: memoryview, start: int, stop: int) -> Stripped:
         """Move the payload among ``buffer[start:stop]`` to the buffer's start.
 
         ``view`` is of the same buffer. Raises BodyCut for framing that is none.
@@ -96,7 +95,7 @@ class ChunkFraming:
             start += count
         return Stripped(end, start)
 
-    def _line(self, buffer: Buffer, start: int, stop: int) -> int:
+    def _line(self, buffer: bytearray, start: int, stop: int) -> int:
         """Understand what is between two chunks; how many bytes it was, 0 to wait for more."""
         if self._after_chunk:
             if not _END.startswith(buffer[start : min(start + 2, stop)]):
@@ -123,8 +122,8 @@ class ChunkFraming:
         self._left = self._size
         self._in_trailers = not self._left
 
-    def _trailers(self, buffer: Buffer, start: int, stop: int) -> int:
-        if buffer[start : min(start + 2, stop)] == _END:
+    def _trailers(self, buffer: bytearray, start: int, stop: int) -> int:
+        if buffer.startswith(_END, start, stop):
             self.finished = True
             return len(_END)
         found = buffer.find(_END + _END, start, stop)

@@ -31,7 +31,7 @@ class Scatter:
     """Where chunks of one rhythm go: payload into ``view``, which has room for two or more."""
 
     def __init__(self, view: memoryview, rhythm: Rhythm) -> None:
-        self._view = view
+        self.view = view
         self._size, self._mark = rhythm
         self._period = self._size + len(self._mark)
         chunks = min(len(view) // self._period, MOST_CHUNKS)
@@ -46,11 +46,12 @@ class Scatter:
     def buffers(self, left: int, most: int) -> list[memoryview]:
         """What to fill, one after the other, where a chunk still has to bring ``left`` bytes.
 
-        There is room for ``most`` bytes, if the view has it, and not for many more: each buffer
-        costs something, also when nothing comes into it.
+        There is room for ``most`` bytes, if the view has it, and for little more: each buffer costs
+        something, also when nothing comes into it.
         """
-        self._buffers[0] = self._view[self._size - left : self._size]
-        return self._buffers[: 2 * (most // self._period + 1)]
+        start = self._size - left
+        self._buffers[0] = self.view[start : self._size]
+        return self._buffers[: 2 * ((start + most) // self._period + 1)]
 
     def sort(self, left: int, count: int) -> Sorted:
         """What the ``count`` bytes are that came into the buffers."""

@@ -78,6 +78,20 @@ def test_a_whole_body_leaves_the_connection_as_gunicorn_would(peers: Peers, head
     assert next(peers.parser).path == "/next"
 
 
+def test_what_has_arrived_is_known_without_taking_it(peers: Peers) -> None:
+    """So many bytes are received at once; nothing, where the connection is closed by now."""
+    found = connection.find(peers.request(SIZED), LENGTHS[SIZED])
+    assert found is not None
+    before = found.arrived()
+    peers.client.sendall(b"hello")
+    arrived = found.arrived()
+    received = peers.server.recv(99)
+    peers.close()
+
+    assert (before, arrived, received) == (0, 5, b"hello")
+    assert found.arrived() == 0
+
+
 @heads
 def test_a_body_left_early_ends_the_connection(peers: Peers, head: bytes) -> None:
     """When its reader stops, or it was cut, gunicorn takes no further request from there."""

@@ -1,6 +1,8 @@
 """Chunks that are alike, received each where it belongs: the same bytes as in any other way."""
 
+import itertools
 import mmap
+import operator
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,26 +15,30 @@ from hypothesis import strategies as st
 
 from registry_wsgi.errors import BodyCut
 from registry_wsgi.server import connection
-from registry_wsgi.server.framing import ALIKE
+from registry_wsgi.server.framing import ALIKE, Rhythm
+from registry_wsgi.server.scatter import Scatter
 
 BUFFER = 512
-WAITED_FOR = 100
+LARGE = 4 * BUFFER
 
 
 class Source:
     """A connection whose bytes come in pieces of exactly these sizes, and then as they fit.
 
-    A part of a piece is there before it is asked for.
+    A ``part`` of a piece is there before it is asked for. The last bytes, ``behind`` of them, need
+    not come before there is an answer.
     """
 
-    def __init__(self, raw: bytes, sizes: list[int], part: float = 1) -> None:
+    def __init__(self, raw: bytes, sizes: list[int], part: float = 1, behind: int = 0) -> None:
         self.socket = self
         self.asked: list[int] = []
-        self.missing: list[int] = []
+        self.places: list[int] = []
+        self.endless = False
         self.surplus: bytes | None = None
         self._raw = raw
         self._sizes = [*sizes]
         self._part = part
+        self._behind = behind
 
     def claim(self) -> bytes:
         """Nothing was read ahead."""
@@ -55,11 +61,10 @@ class Source:
         """As a socket's."""
         asked = sum(map(len, buffers))
         assert ancillary == 0
-        if flags == socket.MSG_WAITALL:
-            self.missing.append(asked - len(self._raw))
-        else:
-            assert flags == 0
-        self.asked.append(len(buffers))
+        assert flags in {0, socket.MSG_WAITALL}
+        self.endless |= bool(flags) and asked > len(self._raw) - self._behind
+        self.asked.append(asked)
+        self.places.append(len(buffers))
         room = min(asked, self._next())
         del self._sizes[:1]
         piece, self._raw = self._raw[:room], self._raw[room:]
@@ -74,22 +79,27 @@ class Source:
 
 
 class SmallBuffers:
-    """Buffers that few chunks fill."""
+    """Buffers that few chunks fill; every other turn, all of those that are shared are in use."""
+
+    def __init__(self) -> None:
+        self._large = itertools.cycle([mmap.mmap(-1, LARGE), None])
 
     @contextmanager
-    def borrowed(self) -> Iterator[mmap.mmap]:
-        """Have one of those that processes share."""
-        yield mmap.mmap(-1, BUFFER)
+    def small(self) -> Iterator[bytearray]:
+        """One for a body."""
+        yield bytearray(BUFFER)
+
+    @contextmanager
+    def large(self) -> Iterator[mmap.mmap | None]:
+        """One for a turn."""
+        yield next(self._large)
 
 
-def received(source: Source) -> Iterator[bytes]:
-    """The blocks of the chunked body that comes from there."""
-    with (
-        patch.object(connection, "BUFFERS", SmallBuffers()),
-        patch.object(connection, "WAITED_FOR", WAITED_FOR),
-    ):
+def received(source: Source, length: int | None = None) -> Iterator[bytes]:
+    """The blocks of the body that comes from there, a chunked one unless it has a length."""
+    with patch.object(connection, "BUFFERS", SmallBuffers()):
         # What only looks like gunicorn's objects: exact pieces cannot be had from a real socket.
-        body = connection.ConnectionBody(source, None)  # type: ignore[arg-type]
+        body = connection.ConnectionBody(source, length)  # type: ignore[arg-type]
         yield from map(bytes, body.blocks())
 
 
@@ -101,7 +111,7 @@ def frame(number: int, size: int, line: str) -> tuple[bytes, bytes]:
 
 RUNS = st.lists(
     st.tuples(
-        st.sampled_from([1, 2, 8, 15, 16, 60, 100, 128, 200]),
+        st.sampled_from([1, 2, 8, 15, 16, 60, 100, 128, 200, BUFFER + 1, 2 * LARGE]),
         st.integers(1, 3 * ALIKE),
         st.sampled_from(["%x", "0%X", "%x;a"]),
     ),
@@ -109,7 +119,9 @@ RUNS = st.lists(
 )
 """Sizes of chunks, how many there are of each, and their size lines."""
 
-PIECES = st.lists(st.one_of(st.integers(1, 20), st.integers(1, BUFFER)), max_size=40)
+PIECES = st.lists(
+    st.one_of(st.integers(1, 20), st.integers(1, BUFFER), st.integers(1, LARGE)), max_size=40
+)
 PARTS = st.sampled_from([0, 0.5, 1])
 
 
@@ -132,30 +144,57 @@ def test_the_payload_is_what_the_chunks_carry(
     Nothing is waited for that may never come: its client waits for the answer.
     """
     payload, chunks = framed(runs)
-    source = Source(chunks + b"0\r\n\r\n" + surplus, pieces, part)
+    end = b"0\r\n\r\n" + surplus
+    source = Source(chunks + end, pieces, part, behind=len(b"\r\n" + end))
 
     assert b"".join(received(source)) == payload
     assert source.surplus == surplus
-    assert all(missing <= 0 for missing in source.missing)
+    assert not source.endless
+
+
+@given(size=st.integers(1, 3 * LARGE), pieces=PIECES, part=PARTS, surplus=st.binary(max_size=20))
+def test_a_body_with_a_length_is_its_bytes(
+    size: int, pieces: list[int], part: float, surplus: bytes
+) -> None:
+    """However it comes: what has arrived is taken at once, and little is waited for."""
+    content = (b"%d," * size % (*range(size),))[:size]
+    source = Source(content + surplus, pieces, part, behind=len(surplus))
+
+    assert b"".join(received(source, size)) == content
+    assert source.surplus == surplus
+    assert not source.endless
+    arrived = [int(piece * part) for piece in [*pieces, *[BUFFER] * len(source.asked)]]
+    assert all(map(operator.le, source.asked, (max(here, BUFFER) for here in arrived)))
 
 
 @pytest.mark.parametrize("line", ["%x", "%x;a"])
 def test_chunks_that_are_alike_are_asked_for_together(line: str) -> None:
     """Once they are known to be, one call has a place for each chunk and for what is between.
 
-    There are as many as have arrived, or as are waited for.
+    There are as many as a buffer has room for, and in a large one as many as have arrived.
     """
-    _, chunks = framed([(32, 60, line)])
+    _, chunks = framed([(32, 200, line)])
     period = 32 + 4 + len(line % 32)
-    sizes = [period * ALIKE + 10, 300, 20, 20, 400]
+    sizes = [period * ALIKE + 10, 15 * period, 20, 14 * period, 20 * period]
     source = Source(chunks + b"0\r\n\r\n", sizes)
 
     list(received(source))
 
-    assert source.asked[0] == 1
-    places = [2 * (max(size, WAITED_FOR) // period + 1) for size in sizes[1:]]
-    assert source.asked[1:5] == places
-    assert source.asked[5] == 2 * (BUFFER // period)
+    few = 2 * (BUFFER // period)
+    assert source.places[0] == 1
+    # All large ones are in use when 14 have arrived.
+    assert source.places[1:5] == [2 * 16, few, few, 2 * 21]
+
+
+@pytest.mark.parametrize("size", [32, 100])
+@pytest.mark.parametrize("left", [0, 1, 31])
+@pytest.mark.parametrize("most", [1, 32, 33, 200, 320])
+def test_there_is_room_for_what_has_arrived(size: int, left: int, most: int) -> None:
+    """And for less than one chunk more."""
+    rhythm = Rhythm(size, b"\r\n%x\r\n" % size)
+    room = sum(map(len, Scatter(memoryview(bytearray(1000)), rhythm).buffers(left, most)))
+
+    assert most <= room <= most + size + len(rhythm.mark)
 
 
 BEHIND = b"a" * BUFFER
