@@ -136,6 +136,7 @@ def framed(runs: list[tuple[int, int, str]]) -> tuple[bytes, bytes]:
 @example(runs=[(16, 9, "%x")], pieces=[4 * 22, 16], part=1, surplus=b"")
 @example(runs=[(16, 9, "%x")], pieces=[4 * 22 - 2, 2, 4, 16], part=1, surplus=b"")
 @example(runs=[(16, 9, "%x")], pieces=[4 * 22 + 4, 16, *[1] * 6, 16], part=1, surplus=b"GET")
+@example(runs=[(16, 9, "%x"), (2 * LARGE, 1, "%x")], pieces=[98, 1500], part=1, surplus=b"")
 def test_the_payload_is_what_the_chunks_carry(
     runs: list[tuple[int, int, str]], pieces: list[int], part: float, surplus: bytes
 ) -> None:
