@@ -93,7 +93,7 @@ def long_header(visit: Visit) -> Iterator[Finding]:
     answer = visit.client.request("GET", "/v2/", None, {"X-Filler": "x" * LONG_HEADER})
     faults = []
     if answer.status not in {200, 401}:
-        advice = "nginx: large_client_header_buffers 4 8k;"
+        advice = "nginx: large_client_header_buffers 1 512k;"
         faults.append((f"a header of {LONG_HEADER} bytes is answered {answer.status}", advice))
     yield from judged("headers", "long headers get through", faults)
 

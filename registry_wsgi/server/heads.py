@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import Final
 
 MOST: Final = 64 << 10
-"""Bytes of a head that are waited for: twice what nginx takes (large_client_header_buffers)."""
+"""Bytes of a head that are waited for: eight times the longest line that gunicorn takes."""
 
 TOO_LONG: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"

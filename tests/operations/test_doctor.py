@@ -163,9 +163,12 @@ BROKEN: dict[str, tuple[dict[str, str], str, str]] = {
         "gzip off;",
     ),
     "short headers only": (
-        {"large_client_header_buffers 4 8k;": "large_client_header_buffers 2 4k;"},
+        {
+            "client_header_buffer_size 8k;": "client_header_buffer_size 1k;",
+            "large_client_header_buffers 1 512k;": "large_client_header_buffers 2 4k;",
+        },
         "headers",
-        "large_client_header_buffers 4 8k;",
+        "large_client_header_buffers 1 512k;",
     ),
     "errors of its own": (
         {SERVER: f"{SERVER}proxy_intercept_errors on; error_page 400 404 /error.html;\n"},

@@ -280,6 +280,17 @@ def test_a_refused_upload_is_answered_while_it_is_sent(
     assert answer.json()["errors"][0]["code"].startswith("BLOB_UPLOAD_")
 
 
+@pytest.mark.parametrize(
+    ("size", "status"), [(8_000, 200), (9_000, 431), (100_000, 431), (600_000, 400)]
+)
+def test_headers_that_are_too_long_are_refused(
+    behind_nginx: Proxied, size: int, status: int
+) -> None:
+    """Up to half a MiB by the registry, and by nginx beyond; then the next one is served."""
+    assert behind_nginx.http.get("/v2/", None, X_Filler="x" * size).status == status
+    assert behind_nginx.http.get("/v2/").status == 200
+
+
 def test_plain_http_leads_to_https(behind_nginx: Proxied) -> None:
     """What is asked without TLS is redirected, with its method, to the same path."""
     http = Verbs(f"127.0.0.1:{behind_nginx.nginx.plain_port}")
