@@ -16,7 +16,7 @@ from typing import Final
 
 LOG: Final = logging.getLogger(__name__)
 
-SMALL: Final = 1 << 20
+SMALL: Final = 512 << 10
 """Bytes of a buffer that a body has for itself."""
 
 LARGE: Final = 4 << 20
