@@ -139,11 +139,29 @@ class GunicornServer(RunningServer):
         connection = self.connect()
         try:
             connection.request("GET", self.READY)
-            return connection.getresponse().status == http.HTTPStatus.OK
+            return connection.getresponse().status == http.HTTPStatus.OK and self._all_hear()
         except OSError:
             return False
         finally:
             connection.close()
+
+    def _all_hear(self) -> bool:
+        """Whether each worker would stop when told to.
+
+        gunicorn says so once, and who was forked a moment ago misses it: the master's handlers,
+        of which HUP's is one, are still in place there.
+        """
+        assert self.process is not None
+        pid = self.process.pid
+        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+        caught = [
+            int(line.split()[1], 16)
+            for worker in workers
+            for line in Path(f"/proc/{worker}/status").read_text("utf-8").splitlines()
+            if line.startswith("SigCgt:")
+        ]
+        hearing = sum(not mask & 1 << signal.SIGHUP - 1 for mask in caught)
+        return hearing >= int(self.environment.get("REGISTRY_WSGI_SERVER_WORKERS", "1"))
 
 
 class ServeServer(GunicornServer):
