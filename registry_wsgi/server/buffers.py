@@ -28,8 +28,6 @@ LARGE_FOR_EACH: Final = 2
 MOST_LARGE: Final = 16
 """How many there are at most, however many processes."""
 
-Buffer = bytearray | mmap.mmap
-
 
 class Buffers:
     """The buffers of this process and of those that it forks."""

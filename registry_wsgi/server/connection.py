@@ -13,8 +13,8 @@ the rest of the body for the next request.
 import fcntl
 import inspect
 import socket
+import sys
 import termios
-from array import array
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -49,7 +49,6 @@ class Connection:
         self._unreader = unreader
         self._reader = body.reader
         self.socket: socket.socket = unreader.sock
-        self._queued = array("i", [0])
 
     def claim(self) -> bytes:
         """Take over; returns what gunicorn has read ahead."""
@@ -59,13 +58,8 @@ class Connection:
         return buffered
 
     def arrived(self) -> int:
-        """Bytes that the kernel has of it, and of what follows; 0 if it cannot be asked."""
-        # > SIOCINQ: Returns the amount of queued unread data in the receive buffer.  (tcp(7))
-        try:
-            fcntl.ioctl(self.socket, termios.FIONREAD, self._queued)
-        except (OSError, ValueError):  # whoever receives next is told why
-            return 0
-        return self._queued[0]
+        """Bytes that the kernel has of it, and of what follows."""
+        return _arrived(self.socket)
 
     def release(self, surplus: bytes) -> None:
         """Hand back after the whole body, with what was read behind it."""
@@ -173,10 +167,16 @@ def has_arrived(body: Any, source: Any, length: int) -> bool:
     if type(unreader) is not SocketUnreader or unreader.sock is not source:
         return False
     left = length - len(unreader.buf.getbuffer())
+    return left <= 0 or _arrived(source) >= left
+
+
+def _arrived(source: socket.socket) -> int:
+    """Bytes that can be received without waiting; 0 if the kernel cannot be asked."""
+    # > SIOCINQ: Returns the amount of queued unread data in the receive buffer.  (tcp(7))
     try:
-        return left <= 0 or len(source.recv(left, socket.MSG_PEEK | socket.MSG_DONTWAIT)) >= left
-    except OSError:
-        return False
+        return int.from_bytes(fcntl.ioctl(source, termios.FIONREAD, bytes(4)), sys.byteorder)
+    except (OSError, ValueError):  # whoever receives next is told why
+        return 0
 
 
 def _untouched(reader: Any) -> bool:
