@@ -17,7 +17,7 @@ from support.opened import opened
 from support.server import CHECKOUT, RunningServer, throwaway_directory
 from support.waiting import wait_until
 
-ROUNDS, TORTURE_ROUNDS = 50, 1000
+ROUNDS, TORTURE_ROUNDS = 25, 1000
 CLIENTS = 4
 GRACE = 10
 """Seconds: longer than a round, shorter than all of them."""
