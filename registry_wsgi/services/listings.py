@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from registry_wsgi.errors import NAME_UNKNOWN, RegistryError
 from registry_wsgi.names import Digest, Name
-from registry_wsgi.storage.base import EVERYTHING, Index, Referrer, Visible
+from registry_wsgi.storage.base import EVERYTHING, REFERRERS_LENGTH, Index, Referrer, Visible
 
 __all__ = ["ListingService", "Page", "Referrer"]
 
@@ -46,6 +46,12 @@ class ListingService:
         last: Digest | None,
         limit: int,
     ) -> Page[Referrer]:
-        """Manifests that name ``subject`` as theirs; none for an unknown one."""
+        """Manifests that name ``subject`` as theirs; none for an unknown one.
+
+        Fewer than ``limit`` also where more would exceed ``REFERRERS_LENGTH``.
+        """
         found = self.index.listings.referrers(repository, subject, artifact_type, last, limit + 1)
-        return Page(found[:limit], len(found) > limit)
+        items = found[:limit]
+        if len(items) > 1 and sum(item.length for item in items) > REFERRERS_LENGTH:
+            items.pop()
+        return Page(items, len(found) > len(items))

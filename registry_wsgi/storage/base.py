@@ -45,15 +45,29 @@ class StoredManifest(NamedTuple):
     body: bytes
 
 
+DESCRIPTOR_LENGTH: Final = 100
+"""Most bytes of a referrer's descriptor but for the values of its texts."""
+
+REFERRERS_LENGTH: Final = 4 * 1024 * 1024 - 1024
+"""Bytes of descriptors after which a page of referrers ends: with what is around them, it is no
+larger than any other manifest, which is all that clients read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Referrer:
-    """A manifest that names another as its subject; ``annotations`` is a JSON object."""
+    """A manifest that names another as its subject; ``annotations`` is a JSON object, in ASCII."""
 
     digest: Digest
     media_type: str
     size: int
     artifact_type: str
     annotations: str
+
+    @property
+    def length(self) -> int:
+        """Bytes that its descriptor has in JSON, at most."""
+        named = len(self.media_type) + len(self.digest) + len(self.artifact_type)
+        return len(self.annotations) + named + DESCRIPTOR_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +252,10 @@ class Listings(Protocol):
         last: Digest | None,
         limit: int,
     ) -> list[Referrer]:
-        """Manifests whose subject is ``subject``, in the order of their digests."""
+        """Manifests whose subject is ``subject``, in the order of their digests.
+
+        None comes after the second or later one with which they exceed ``REFERRERS_LENGTH``.
+        """
         ...
 
 

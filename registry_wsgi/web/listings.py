@@ -1,6 +1,7 @@
 """Pages: end-8, end-12 and the catalog."""
 
 import json
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -55,9 +56,12 @@ def referrers(context: Context, request: Request, digest: str) -> Response:
     subject = Digest.parse(digest)
     text, size = _window(context, request)
     last = Digest.parse(text) if text else None
-    wanted = request.one("artifactType")
-    # A media type has no space; an unescaped plus sign in a query reads as one.
-    wanted = wanted.replace(" ", "+") if wanted else None
+    wanted = request.one("artifactType") or None
+    # There is no space in a media type before its parameters, where an unescaped plus sign in a
+    # query reads as one.
+    if wanted:
+        name, *parameters = re.split("(?= *;)", wanted, maxsplit=1)
+        wanted = "".join([name.replace(" ", "+"), *parameters])
     page = context.listings.referrers(request.name, subject, wanted, last, size)
     document = {
         "schemaVersion": 2,

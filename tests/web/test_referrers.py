@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from support.images import INDEX, MANIFEST, descriptor, encode, sha256
@@ -180,6 +180,23 @@ def test_a_filter_leaves_out_other_types(http: Verbs, repository: str, subject: 
         assert answer["OCI-Filters-Applied"] == "artifactType"
 
 
+@pytest.mark.parametrize(
+    "kind", ["text/plain; charset=utf-8", "a/b+c ;x=1 + 2; y=z", "a/b+c;d", "a/b+"]
+)
+@pytest.mark.parametrize("plus", ["+", "%2B"])
+def test_a_filter_finds_every_type_that_is_taken(
+    http: Verbs, repository: str, subject: Pushed, kind: str, plus: str
+) -> None:
+    """Spaces of its parameters are spaces; a plus sign before them need not be escaped."""
+    pushed = refer(http, repository, subject.descriptor, kind)
+    name, *parameters = kind.partition(";")
+    spelled = quote(name).replace("%2B", plus) + quote("".join(parameters))
+    path = f"/v2/{repository}/referrers/{subject.digest}"
+    (entry,) = entries(http.get(f"{path}?artifactType={spelled}"))
+
+    assert (entry["digest"], entry["artifactType"]) == (pushed.digest, kind)
+
+
 @pytest.mark.parametrize("kind", ["application/vnd.test.none", "%00", "x" * 2000, "'%22--"])
 def test_a_filter_may_leave_nothing(
     http: Verbs, repository: str, subject: Pushed, kind: str
@@ -289,6 +306,30 @@ def test_a_long_answer_is_paged_by_itself() -> None:
         }
 
     assert list(itertools.chain(*sizes.values())) == [3, 3, 1] * 3
+
+
+NOTES = {"short": "x" * 1_500_000, "longest": "x" * 4_190_000, "not ASCII": "\u20ac" * 600_000}
+
+
+@pytest.mark.parametrize("note", NOTES.values(), ids=NOTES)
+@pytest.mark.parametrize("n", ["", "?n=5"])
+def test_no_page_is_larger_than_a_manifest(
+    http: Verbs, repository: str, subject: Pushed, note: str, n: str
+) -> None:
+    """Clients read 4 MiB of one; what does not fit beside the others is on the next page."""
+    pushed = [
+        push_artifact(
+            http, repository, subject=subject.descriptor, annotations={"a": note, "b": str(number)}
+        )
+        for number in range(5)
+    ]
+    pages = list(follow(http, f"/v2/{repository}/referrers/{subject.digest}{n}"))
+    found = [entry for page in pages for entry in entries(page)]
+
+    assert [entry["digest"] for entry in found] == sorted(one.digest for one in pushed)
+    assert {entry["annotations"]["a"] for entry in found} == {note}
+    assert 1 < len(pages) <= 5
+    assert max(len(page.body) for page in pages) <= 4 << 20
 
 
 def test_zero_referrers_are_none(http: Verbs, repository: str, subject: Pushed) -> None:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from registry_wsgi.names import Digest, Name
-from registry_wsgi.storage.base import Referrer, Visible
+from registry_wsgi.storage.base import REFERRERS_LENGTH, Referrer, Visible
 from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.visibility import visible_clause
 
@@ -72,6 +72,14 @@ class SqliteListings:
         """Manifests with this subject, after the digest ``last``, or from the start."""
         after = last.pack() if last else b""
         parameters = (repository, subject.pack(), after, artifact_type, limit)
+        found: list[Referrer] = []
+        length = 0
         with self._database.reading() as connection:
             rows = connection.execute(_REFERRERS, parameters)
-            return [Referrer(Digest.unpack(digest), *rest) for digest, *rest in rows]
+            for digest, *rest in rows:
+                found.append(Referrer(Digest.unpack(digest), *rest))
+                length += found[-1].length
+                if length > REFERRERS_LENGTH and len(found) > 1:
+                    break
+            rows.close()
+        return found

@@ -18,7 +18,14 @@ from support.storage import (
 
 from registry_wsgi.names import Digest, Name, Tag
 from registry_wsgi.oci import OCI_INDEX, OCI_MANIFEST
-from registry_wsgi.storage.base import EVERYTHING, Actor, Index, Referrer, Visible
+from registry_wsgi.storage.base import (
+    EVERYTHING,
+    REFERRERS_LENGTH,
+    Actor,
+    Index,
+    Referrer,
+    Visible,
+)
 
 TAGS = [
     *("_", "0", "00", "1", "10", "2", "A", "B", "Z", "_a", "a", "a-b", "a.b", "a_b", "aB", "aa"),
@@ -179,17 +186,16 @@ SBOM, SIGNATURE = "application/vnd.example.sbom", "application/vnd.example.signa
 
 
 def refer(
-    index: Index, number: int, artifact_type: str = SBOM, repository: Name = APP, **members: object
+    index: Index, number: int, artifact_type: str = SBOM, repository: Name = APP, note: str = ""
 ) -> Referrer:
     """Push something that refers to the subject; how it is to be listed."""
-    annotations = {"number": str(number)}
+    annotations = {"number": str(number), "note": note}
     body = put_image(
         index,
         repository=repository,
         artifactType=artifact_type,
         annotations=annotations,
         subject=subject_of(SUBJECT),
-        **members,
     )
     return Referrer(
         Digest.of(body), OCI_MANIFEST, len(body), artifact_type, json.dumps(annotations)
@@ -247,6 +253,21 @@ def test_referrers_come_once_in_pages_of_any_size(
     expected = by_digest(pushed if artifact_type else pushed + others)
 
     assert walked(page, size) == [referrer.digest for referrer in expected]
+
+
+def test_no_more_referrers_are_read_than_a_page_has_room_for(index: Index) -> None:
+    """The one that does not fit is the last, and never the first."""
+    for number in range(5):
+        refer(index, number, note="x" * (REFERRERS_LENGTH // 3))
+
+    assert len(referrers(index)) == 3
+
+    for number in range(5, 8):
+        refer(index, number, note="x" * (REFERRERS_LENGTH - 200))
+    lengths = [found.length for found in referrers(index)]
+
+    assert 2 <= len(lengths) <= 3
+    assert sum(lengths[:-1]) <= REFERRERS_LENGTH < sum(lengths)
 
 
 def test_referrers_of_both_algorithms_come_once(index: Index) -> None:
