@@ -62,7 +62,7 @@ def _user(options: argparse.Namespace, config: Config) -> int:
             _list_users(storage.index.accounts, as_json=options.json)
         return 0
     name, groups = _name(options.name), [_group_name(group) for group in options.group]
-    with opened(config, making=options.verb == "add") as storage:
+    with opened(config, making=options.verb == "add", writing=True) as storage:
         accounts = storage.index.accounts
         if options.verb != "remove":
             _put_user(options, accounts, name, new=options.verb == "add")
@@ -115,7 +115,7 @@ def _group(options: argparse.Namespace, config: Config) -> int:
     group, names = _group_name(options.group), [_name(name) for name in options.names]
     if not names:
         raise CommandError(f"whom? registry-wsgi group {options.verb} {group} USER...")
-    with opened(config, making=options.verb == "add") as storage:
+    with opened(config, making=options.verb == "add", writing=True) as storage:
         for name in names:
             if options.verb == "add":
                 storage.index.accounts.join(group, name)
@@ -141,14 +141,14 @@ def _token(options: argparse.Namespace, config: Config) -> int:
         return 0
     name = _name(options.name, "token")
     if options.verb == "revoke":
-        with opened(config) as storage:
+        with opened(config, writing=True) as storage:
             if not storage.index.accounts.remove_token(name):
                 raise CommandError(f"there is no token {name!r}")
         print(f"revoked {name}; it is refused from the next request on", file=sys.stderr)
         return 0
     secret = new_secret()
     token = _new_token(options, name, secret)
-    with opened(config, making=True) as storage:
+    with opened(config, making=True, writing=True) as storage:
         if storage.index.accounts.account(name):
             raise CommandError(
                 f"there is a user {name!r}: in the audit trail they would look alike"

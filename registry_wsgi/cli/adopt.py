@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from registry_wsgi.cli.backup import holding_off_gc
-from registry_wsgi.cli.common import Command, human
+from registry_wsgi.cli.common import Command, human, refuse_latched
 from registry_wsgi.cli.progress import Bar
-from registry_wsgi.cli.transfer import COMPLETE, INCOMPLETE, refuse_latched
+from registry_wsgi.cli.transfer import COMPLETE, INCOMPLETE
 from registry_wsgi.config import Config
 from registry_wsgi.services.adopting import Wishes
 from registry_wsgi.services.foreign import Finding, Taken

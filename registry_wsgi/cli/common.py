@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from registry_wsgi.config import Config
+from registry_wsgi.errors import UNAVAILABLE, RegistryError
 from registry_wsgi.storage.opening import Storage
 from registry_wsgi.wiring import open_existing, open_storage
 
@@ -34,16 +35,27 @@ class Command:
 
 
 @contextmanager
-def opened(config: Config, *, making: bool = False) -> Iterator[Storage]:
+def opened(config: Config, *, making: bool = False, writing: bool = False) -> Iterator[Storage]:
     """The data directory, whose index is closed afterwards as its locks want it.
 
-    Where there is none it is made with ``making``, else StorageFault is raised.
+    Where there is none it is made with ``making``, else StorageFault is raised. ``writing`` raises
+    RegistryError where nothing may be written.
     """
     storage = open_storage(config) if making else open_existing(config)
     try:
+        if writing:
+            refuse_latched(storage)
         yield storage
     finally:
         storage.index.database.close()
+
+
+def refuse_latched(storage: Storage) -> None:
+    """Raise RegistryError where nothing may be written."""
+    if storage.read_only:
+        raise RegistryError(UNAVAILABLE, "the data directory cannot be written to")
+    if storage.latch.is_set():
+        raise RegistryError(UNAVAILABLE, "a disk error stopped writes: start the registry anew")
 
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")

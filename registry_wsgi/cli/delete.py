@@ -2,11 +2,10 @@
 
 import argparse
 
-from registry_wsgi.cli.common import Command
+from registry_wsgi.cli.common import Command, opened
 from registry_wsgi.config import Config
 from registry_wsgi.names import Digest, Name, Tag
 from registry_wsgi.storage.base import Actor
-from registry_wsgi.wiring import open_existing
 
 ACTOR = Actor("operator", "command line")
 
@@ -20,13 +19,14 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace, config: Config) -> int:
     name, separator, reference = _split(options.target)
     repository = Name.parse(name)
-    manifests = open_existing(config).index.manifests
-    if separator == "@":
-        manifests.delete(repository, Digest.parse(reference), ACTOR)
-    elif separator == ":":
-        manifests.delete_tag(repository, Tag.parse(reference), ACTOR)
-    else:
-        manifests.delete_repository(repository, ACTOR)
+    with opened(config, writing=True) as storage:
+        manifests = storage.index.manifests
+        if separator == "@":
+            manifests.delete(repository, Digest.parse(reference), ACTOR)
+        elif separator == ":":
+            manifests.delete_tag(repository, Tag.parse(reference), ACTOR)
+        else:
+            manifests.delete_repository(repository, ACTOR)
     print(f"deleted {options.target}; gc gives the space back once nothing needs it")
     return 0
 

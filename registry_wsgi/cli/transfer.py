@@ -7,14 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from registry_wsgi.cli.backup import holding_off_gc
-from registry_wsgi.cli.common import Command, CommandError, human
+from registry_wsgi.cli.common import Command, CommandError, human, refuse_latched
 from registry_wsgi.cli.progress import Bar
 from registry_wsgi.config import Config
-from registry_wsgi.errors import UNAVAILABLE, RegistryError
 from registry_wsgi.names import Digest, Name, Pattern, Tag
 from registry_wsgi.services.exporting import EVER, Exported, ExportService
 from registry_wsgi.services.importing import PROBLEM, Imported
-from registry_wsgi.storage.opening import Storage
 from registry_wsgi.wiring import open_existing, open_storage
 from registry_wsgi.wiring_transfer import build_export, build_import
 
@@ -36,7 +34,10 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _export(options: argparse.Namespace, config: Config) -> int:
     storage = open_existing(config)
-    until = storage.clock.now().isoformat(timespec="milliseconds")
+    with storage.index.database.lock.held():
+        # Writers take their times under this lock: what is there later without having been there
+        # at this moment has a later time, however long its commit took.
+        until = storage.clock.now().isoformat(timespec="milliseconds")
     service = build_export(storage, Path(options.target))
     counts = {"manifest": 0, "blob": 0}
     size = 0
@@ -114,14 +115,6 @@ def _import(options: argparse.Namespace, config: Config) -> int:
     storage.index.database.close()
     _tell(options, counts, problems)
     return INCOMPLETE if problems else COMPLETE
-
-
-def refuse_latched(storage: Storage) -> None:
-    """Raise RegistryError where nothing may be written."""
-    if storage.read_only:
-        raise RegistryError(UNAVAILABLE, "the data directory cannot be written to")
-    if storage.latch.is_set():
-        raise RegistryError(UNAVAILABLE, "a disk error stopped writes: start the registry anew")
 
 
 def _tell(options: argparse.Namespace, counts: dict[str, int], problems: list[Imported]) -> None:

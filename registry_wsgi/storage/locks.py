@@ -3,6 +3,7 @@
 Lock order everywhere: upload session, digest, index writer.
 """
 
+import errno
 import fcntl
 import os
 import threading
@@ -101,8 +102,20 @@ class FileLock:
             try:
                 self._descriptor = os.open(self._path, flags, 0o600)
             except OSError as error:
-                raise StorageFault("a lock cannot be opened", str(self._path), error) from error
+                if error.errno != errno.EROFS:
+                    raise self._fault(error) from error
+                self._descriptor = self._opened_to_read()
         return self._descriptor
+
+    def _opened_to_read(self) -> int:
+        """Where nobody can write; a file is locked no less for being open for reading alone."""
+        try:
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise self._fault(error) from error
+
+    def _fault(self, error: OSError) -> StorageFault:
+        return StorageFault("a lock cannot be opened", str(self._path), error)
 
 
 _LOCKS: Final[weakref.WeakSet[FileLock]] = weakref.WeakSet()

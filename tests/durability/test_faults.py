@@ -118,6 +118,30 @@ def test_a_failed_sync_stops_writes_until_an_operator_starts_the_registry(
     check(server.data)
 
 
+WRITING = {
+    "a deletion": ("delete", "test/app"),
+    "a user": ("user", "add", "anna", "--password-stdin"),
+    "a group": ("group", "add", "developers", "anna"),
+    "a token": ("token", "create", "ci"),
+    "a key": ("secret", "rotate"),
+}
+
+
+@pytest.mark.parametrize("words", WRITING.values(), ids=WRITING)
+def test_no_command_writes_after_a_disk_error(
+    server: RunningServer, words: tuple[str, ...]
+) -> None:
+    """Nobody can say what is on the disk: commands change no more than the server does."""
+    secret = (server.data / "secret").read_bytes()
+    (server.data / FLAG).touch()
+    ended = command(server.data, *words, expect=1)
+
+    assert "a disk error stopped writes: start the registry anew" in ended.stderr
+    assert (server.data / "secret").read_bytes() == secret
+    assert command(server.data, "group", "list").stdout == ""
+    still_pulls(server.http)
+
+
 def writes_are_refused(server: RunningServer) -> None:
     """The test fails unless every process refuses writes, and all of them serve pulls."""
     for _ in range(8):

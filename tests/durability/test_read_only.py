@@ -89,6 +89,38 @@ def test_a_registry_starts_on_a_read_only_file_system(server: RunningServer, how
     check(server.data)
 
 
+READING = {
+    "users": ("user", "list"),
+    "groups": ("group", "list"),
+    "tokens": ("token", "list"),
+    "the audit trail": ("audit",),
+    "what there is": ("stats",),
+    "events": ("events", "list"),
+    "an export": ("export", "test/app", "{folder}/export"),
+    "a backup": ("backup", "{folder}/backup"),
+}
+
+
+def test_what_only_reads_works_on_a_read_only_file_system(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    """A disk that has turned read-only is when one wants a backup; what it has is told as ever."""
+    command(server.data, "group", "add", "developers", "anna")
+    before = command(server.data, "group", "list").stdout
+    server.stop()
+    remount(server.data, "ro")
+    ended = {
+        what: command(server.data, name, *(word.format(folder=tmp_path) for word in words))
+        for what, (name, *words) in READING.items()
+    }
+    command(tmp_path / "restored", "restore", str(tmp_path / "backup"))
+
+    assert ended["groups"].stdout == before != ""
+    assert "test/app" in ended["the audit trail"].stdout
+    assert {what: one.stderr for what, one in ended.items() if one.stderr} == {}
+    check(tmp_path / "restored")
+
+
 def test_an_index_without_its_logs_index_is_not_read(server: RunningServer) -> None:
     """On a read-only file system a log that SQLite cannot read is no reason to serve what is older."""
     server.kill()

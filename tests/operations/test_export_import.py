@@ -1,8 +1,11 @@
 """``export`` and ``import``: repositories out as OCI image layouts, and in elsewhere."""
 
+import fcntl
 import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from support.commands import registry_wsgi
@@ -22,10 +25,15 @@ from support.transfers import (
     put_image,
     tags_in,
 )
+from support.waiting import wait_until
 
+from registry_wsgi.cli import transfer
+from registry_wsgi.config import Config
 from registry_wsgi.names import Digest, Name, Tag
 from registry_wsgi.oci import referrers_tag
 from registry_wsgi.storage.layout_files import DirectoryWriter
+from registry_wsgi.storage.opening import Storage
+from registry_wsgi.wiring import open_existing
 
 FORMS = ("layout", "layout.tar")
 
@@ -163,6 +171,45 @@ def test_an_export_says_where_the_next_one_goes_on(data: Path, folder: Path) -> 
 
     assert told["counts"] == {"manifest": 7, "blob": 6}
     assert later.json()["counts"] == {"manifest": 0, "blob": 0}
+
+
+def waits_for(lock: Path) -> bool:
+    """Whether some process waits for a lock on this file."""
+    inode = f":{lock.stat().st_ino} "
+    return any(
+        "->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines()
+    )
+
+
+def test_a_push_that_is_being_committed_is_in_an_export_or_in_the_next(
+    data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Writers take their times under a lock, so the next export begins with a time of that lock's.
+
+    A push that got its time before this one began to read, and was committed after it, would be
+    in neither.
+    """
+    lock = data / "locks" / "write"
+    committed: list[datetime] = []
+
+    def commit(writer: BinaryIO) -> None:
+        wait_until(lambda: waits_for(lock), "the export waits for the writer")
+        committed.append(datetime.now(UTC))
+        fcntl.flock(writer, fcntl.LOCK_UN)
+
+    with lock.open("rb") as writer, ThreadPoolExecutor(1) as pool:
+
+        def opened_beside_a_writer(config: Config) -> Storage:
+            storage = open_existing(config)
+            fcntl.flock(writer, fcntl.LOCK_EX)
+            pool.submit(commit, writer)
+            return storage
+
+        monkeypatch.setattr(transfer, "open_existing", opened_beside_a_writer)
+        told = registry_wsgi("export", "**", folder / "new", "--json", data=data).json()
+
+    (moment,) = committed
+    assert datetime.fromisoformat(told["next_since"]) >= moment - timedelta(milliseconds=1)
 
 
 def test_an_increment_alone_says_what_it_lacks(data: Path, folder: Path) -> None:
