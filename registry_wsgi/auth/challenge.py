@@ -8,8 +8,11 @@ from registry_wsgi.auth.base import CATALOG, Environ
 from registry_wsgi.errors import UNAUTHORIZED, RegistryError
 from registry_wsgi.names import Name
 
-ASKED_FOR: Final = {"pull": "pull", "push": "pull,push", "delete": "delete"}
-"""What a client is told to ask for; whoever pushes looks first at what is there."""
+ASKED_FOR: Final = {"push": "pull,push", "overwrite": "pull,push"}
+"""What a client is told to ask for, where that is not the action alone.
+
+Whoever pushes looks first at what is there; to move a tag is a push, which the rules judge.
+"""
 
 
 @dataclass(frozen=True, slots=True)

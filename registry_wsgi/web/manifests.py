@@ -1,6 +1,7 @@
 """Manifests: end-3, end-7 and end-9."""
 
-from registry_wsgi.errors import MANIFEST_TOO_LARGE, MANIFEST_UNKNOWN, RegistryError
+from registry_wsgi.auth.base import ANONYMOUS
+from registry_wsgi.errors import DENIED, MANIFEST_TOO_LARGE, MANIFEST_UNKNOWN, RegistryError
 from registry_wsgi.names import Digest, Reference, Tag, parse_reference
 from registry_wsgi.oci import MANIFEST_LIMIT
 from registry_wsgi.services.manifests import Expectation, Put, StoredManifest
@@ -56,18 +57,23 @@ def put(context: Context, request: Request, reference: str) -> Response:
         # > A registry that enforces this limit SHOULD respond to a request to push a manifest
         # > over this limit with a response code `413 Payload Too Large`.
         raise RegistryError(MANIFEST_TOO_LARGE, {"limit": MANIFEST_LIMIT})
-    digest, manifest = context.manifests.put(
-        Put(
-            request.name,
-            target,
-            tags,
-            body,
-            request.header("CONTENT_TYPE"),
-            request.actor,
-            _expectation(request),
-            context.access.may(request.principal, "overwrite", request.name),
-        )
+    push = Put(
+        request.name,
+        target,
+        tags,
+        body,
+        request.header("CONTENT_TYPE"),
+        request.actor,
+        _expectation(request),
+        context.access.may(request.principal, "overwrite", request.name),
     )
+    try:
+        digest, manifest = context.manifests.put(push)
+    except RegistryError as error:
+        if error.row is DENIED and request.principal.kind == ANONYMOUS.kind:
+            # Somebody who signs in may be allowed to: clients do when they are asked to.
+            context.access.authorize(request.environ, request.principal, "overwrite", request.name)
+        raise
     path = f"/v2/{request.name}/manifests/{digest}"
     answer = empty(
         201, digest_header(digest), ("Location", context.locator.url(request.environ, path))

@@ -23,6 +23,10 @@ actions = ["pull", "push"]
 repositories = "**"
 users = ["mover", "overwriter"]
 actions = ["overwrite"]
+[[access]]
+repositories = "scratch/**"
+users = ["anonymous"]
+actions = ["pull", "push"]
 """
 OTHER = artifact(annotations={"other": "yes"})
 OTHER_DIGEST = sha256(encode(OTHER))
@@ -111,6 +115,20 @@ def test_a_tag_is_not_moved_without_the_right(
     assert pusher.get(f"/v2/{repository}/tags/list").json()["tags"] == ["v1"]
     pusher.get(f"/v2/{repository}/manifests/{OTHER_DIGEST}", 404)
     assert events(server, repository) == before
+
+
+def test_who_moves_a_tag_without_signing_in_is_asked_to(
+    server: RunningServer, mover: Verbs, repository: str
+) -> None:
+    """401 with what to ask for: a client that may move it sends its credentials only then."""
+    name = f"scratch/{repository}"
+    push_artifact(server.http, name, "v1")
+    path = f"/v2/{name}/manifests/v1"
+    answer = put_manifest(server.http, path, OTHER, 401)
+
+    assert code_of(answer) == "UNAUTHORIZED"
+    assert answer["WWW-Authenticate"].endswith(f',scope="repository:{name}:pull,push"')
+    put_manifest(mover, path, OTHER, 201)
 
 
 def test_a_tag_is_moved_with_the_right(

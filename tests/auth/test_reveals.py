@@ -111,13 +111,22 @@ def test_the_catalog_goes_on_after_any_name(reader: Verbs, last: str) -> None:
 def test_each_caller_has_a_catalog(
     server: RunningServer, caller: str | None, expected: list[str]
 ) -> None:
-    """It lists where the caller may pull; an anonymous one needs a token for it, or none."""
+    """It lists where the caller may pull; an anonymous one needs a token for it."""
     headers = basic(caller) if caller else {}
     token = fetch_token(server.http, "registry:catalog:*", **headers)
-    for sent in (headers, bearer(token)):
+    for sent in (headers, bearer(token)) if caller else (bearer(token),):
         found = Verbs(server.host, sent).get("/v2/_catalog").json()["repositories"]
 
         assert found == expected
+
+
+def test_who_would_be_shown_a_part_of_the_catalog_is_asked_to_sign_in(
+    server: RunningServer,
+) -> None:
+    """Clients send what they have when they are asked: with 200 they would never see the rest."""
+    answer = server.http.get("/v2/_catalog", 401)
+
+    assert answer["WWW-Authenticate"].endswith(',scope="registry:catalog:*"')
 
 
 # --- Forbidden, or not there ----------------------------------------------------------------------
