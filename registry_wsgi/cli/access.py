@@ -3,11 +3,10 @@
 import argparse
 import json
 import sys
-from datetime import UTC, datetime
 
 from registry_wsgi.auth.base import ANONYMOUS, Principal
 from registry_wsgi.auth.passwords import Turns
-from registry_wsgi.cli.common import Command, CommandError, opened
+from registry_wsgi.cli.common import Command, CommandError, moment, number, opened
 from registry_wsgi.config import Config
 from registry_wsgi.names import Name
 from registry_wsgi.settings import ACTIONS
@@ -59,7 +58,7 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", help="only by this one")
     parser.add_argument("--action", choices=("push", "move", "delete", "pull"), help="only this")
     parser.add_argument("--since", metavar="TIME", help="RFC 3339, such as 2026-01-31")
-    parser.add_argument("--limit", type=int, default=1000, help="the newest N (1000)")
+    parser.add_argument("--limit", type=number, default=1000, help="the newest N (1000)")
     parser.add_argument("--json", action="store_true", help="print one JSON object an event")
 
 
@@ -68,11 +67,9 @@ def _since(text: str | None) -> str | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        return moment(text)
     except ValueError as error:
         raise CommandError(f"--since takes a date or a time, not {text!r}") from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _audit(options: argparse.Namespace, config: Config) -> int:

@@ -37,12 +37,18 @@ def _name(text: str | None, what: str = "user") -> str:
 
 def _password(options: argparse.Namespace) -> str:
     """From standard input, or a prompt on a terminal; never from the command line."""
-    if options.password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = getpass.getpass("Password: ")
-        if getpass.getpass("Again: ") != password:
-            raise CommandError("the two passwords differ")
+    try:
+        if options.password_stdin:
+            password = sys.stdin.readline().rstrip("\r\n")
+        else:
+            password = getpass.getpass("Password: ")
+            if getpass.getpass("Again: ") != password:
+                raise CommandError("the two passwords differ")
+        password.encode()
+    except EOFError:
+        raise CommandError("no password came: send one with --password-stdin") from None
+    except UnicodeError:
+        raise CommandError("the password is not UTF-8") from None
     if not 1 <= len(password) <= PASSWORD_LIMIT or "\0" in password:
         raise CommandError(f"a password has 1 to {PASSWORD_LIMIT} characters")
     return password

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from registry_wsgi.config import Config
@@ -56,6 +57,25 @@ def refuse_latched(storage: Storage) -> None:
         raise RegistryError(UNAVAILABLE, "the data directory cannot be written to")
     if storage.latch.is_set():
         raise RegistryError(UNAVAILABLE, "a disk error stopped writes: start the registry anew")
+
+
+def moment(text: str) -> str:
+    """A time as the index writes times; without an offset it is UTC. Raises ValueError."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
+    try:
+        return found.astimezone(UTC).isoformat(timespec="milliseconds")
+    except OverflowError as error:
+        raise ValueError(text) from error
+
+
+def number(text: str) -> int:
+    """As argparse's type: a whole number that the index can hold. Raises ValueError."""
+    found = int(text)
+    if not 0 <= found < 1 << 63:
+        raise ValueError(text)
+    return found
 
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 
-from registry_wsgi.cli.common import Command, CommandError
+from registry_wsgi.cli.common import Command, CommandError, number
 from registry_wsgi.config import Config
 from registry_wsgi.storage.outbox import Delivery
 from registry_wsgi.wiring import open_existing
@@ -13,8 +13,12 @@ from registry_wsgi.wiring import open_existing
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("verb", choices=("status", "list", "replay"))
     parser.add_argument("--endpoint", metavar="URL", help="only this one")
-    parser.add_argument("--after", metavar="N", type=int, default=0, help="what came after event N")
-    parser.add_argument("--limit", metavar="N", type=int, default=100, help="list at most N (100)")
+    parser.add_argument(
+        "--after", metavar="N", type=number, default=0, help="what came after event N"
+    )
+    parser.add_argument(
+        "--limit", metavar="N", type=number, default=100, help="list at most N (100)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
 
 

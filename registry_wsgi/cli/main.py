@@ -2,9 +2,11 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from registry_wsgi.cli import (
     access,
@@ -48,6 +50,9 @@ COMMANDS: tuple[Command, ...] = (
     doctor.COMMAND,
 )
 
+INTERRUPTED: Final = 128 + signal.SIGINT
+"""The status of what was ended by Ctrl-C, as shells have it."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
@@ -87,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RegistryError as error:
         print(f"registry-wsgi: {error.row.message}: {error.detail}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return status
 
 

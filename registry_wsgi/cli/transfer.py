@@ -3,11 +3,10 @@
 import argparse
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from registry_wsgi.cli.backup import holding_off_gc
-from registry_wsgi.cli.common import Command, CommandError, human, refuse_latched
+from registry_wsgi.cli.common import Command, CommandError, human, moment, refuse_latched
 from registry_wsgi.cli.progress import Bar
 from registry_wsgi.config import Config
 from registry_wsgi.names import Digest, Name, Pattern, Tag
@@ -60,29 +59,27 @@ def _export(options: argparse.Namespace, config: Config) -> int:
 
 def _chosen(options: argparse.Namespace, service: ExportService, bar: Bar) -> Iterator[Exported]:
     """What the operator asked for; raises CommandError, RegistryError."""
-    name, _, digest = options.source.partition("@")
-    name, _, tag = name.partition(":")
-    if not digest and not tag:
+    name, at, digest = options.source.partition("@")
+    name, colon, tag = name.partition(":")
+    if not at and not colon:
         pattern = Pattern.maybe(name)
         if pattern is None:
             raise CommandError(f"{name!r} is neither a repository nor a pattern")
-        since = EVER if options.since is None else _moment(options.since)
-        return service.everything(pattern, since, bar.begin)
+        return service.everything(pattern, _since(options.since), bar.begin)
     if options.since is not None:
         raise CommandError("--since is for repositories, not for a tag or a manifest")
-    reference = Digest.parse(digest) if digest else Tag.parse(tag)
+    reference = Digest.parse(digest) if at else Tag.parse(tag)
     return service.reference(Name.parse(name), reference, bar.begin)
 
 
-def _moment(text: str) -> str:
-    """A time as the index writes it; without an offset it is UTC."""
+def _since(text: str | None) -> str:
+    """The moment that was asked for, or the beginning; raises CommandError."""
+    if text is None:
+        return EVER
     try:
-        moment = datetime.fromisoformat(text)
+        return moment(text)
     except ValueError:
         raise CommandError(f"--since {text}: not a time such as 2026-01-31T12:00:00Z") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,9 +94,9 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _import(options: argparse.Namespace, config: Config) -> int:
-    name, _, tag = (options.target or "").partition(":")
+    name, colon, tag = (options.target or "").partition(":")
     repository = Name.parse(name) if name else None
-    chosen = Tag.parse(tag) if tag else None
+    chosen = Tag.parse(tag) if colon else None
     storage = open_storage(config)
     refuse_latched(storage)
     service = build_import(config, storage, Path(options.source))

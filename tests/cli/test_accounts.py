@@ -79,6 +79,27 @@ def test_two_different_passwords_are_none(
     assert command("user", "list").out == ""
 
 
+def test_a_password_that_is_no_text_is_refused(command: Command) -> None:
+    """Bytes that are not UTF-8 come as what cannot be encoded."""
+    ended = command("user", "add", "anna", "--password-stdin", stdin="\udcff\n", expect=1)
+
+    assert ended.err == "registry-wsgi: the password is not UTF-8\n"
+
+
+def test_a_password_that_does_not_come_is_none(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal nothing can be typed: the message says what to do."""
+
+    def nothing(prompt: str) -> str:
+        raise EOFError(prompt)
+
+    monkeypatch.setattr("getpass.getpass", nothing)
+    ended = command("user", "add", "anna", expect=1)
+
+    assert ended.err == "registry-wsgi: no password came: send one with --password-stdin\n"
+
+
 @pytest.mark.parametrize(
     "password", ["", "a\0b", "x" * (PASSWORD_LIMIT + 1)], ids=["empty", "a NUL", "long"]
 )

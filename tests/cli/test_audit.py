@@ -246,7 +246,7 @@ def test_the_trail_is_text_for_people(server: RunningServer, name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["yesterday", "", "2026-13-01"])
+@pytest.mark.parametrize("text", ["yesterday", "", "2026-13-01", "0001-01-01T00:00+05:00"])
 def test_a_time_that_is_none_is_refused(server: RunningServer, text: str) -> None:
     """The message says what would do."""
     ended = registry_wsgi("audit", "--since", text, data=server.data, expect=1)

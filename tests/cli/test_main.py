@@ -316,3 +316,32 @@ def test_the_program_is_a_module() -> None:
 
     assert version.stdout == f"registry-wsgi {VERSION}\n"
     assert "not a digest" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("audit", "--limit"), ("events", "list", "--after"), ("events", "list", "--limit")],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("number", ["-1", "x", "9" * 20])
+def test_a_number_that_the_index_cannot_hold_is_refused(
+    words: tuple[str, ...], number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2, with what is wrong in one line."""
+    assert exit_status(*words, number) == 2
+    assert "invalid number value" in capsys.readouterr().err
+
+
+def test_a_command_that_is_interrupted_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C is no error: its status is what shells have for it."""
+    make_registry()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("registry_wsgi.cli.access.opened", interrupted)
+
+    assert main(["audit"]) == 130
+    assert capsys.readouterr() == ("", "")
