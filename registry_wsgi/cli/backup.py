@@ -11,11 +11,14 @@ from registry_wsgi.cli.common import Command, human
 from registry_wsgi.cli.progress import Bar
 from registry_wsgi.config import Config
 from registry_wsgi.services.backup import CopyReport, CopyService
+from registry_wsgi.storage.backups import KEPT
 from registry_wsgi.storage.opening import Storage
 from registry_wsgi.wiring import open_existing
 from registry_wsgi.wiring_transfer import build_backup, build_restore
 
 WHOLE, LACKING = 0, 1
+
+_ONLY_COPY = "the registry lost it, this copy keeps it -> fsck --repair, then push an image with it"
 
 
 def _backup_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +74,8 @@ def _tell(options: argparse.Namespace, report: CopyReport, what: str) -> int:
         print(json.dumps({"counts": report.counts, "bytes": report.size, "problems": problems}))
     else:
         for step in report.problems:
-            print(f"PROBLEM: {step.digest}: its file is {step.how} -> run fsck")
+            how = _ONLY_COPY if step.how == KEPT else f"its file is {step.how} -> run fsck"
+            print(f"PROBLEM: {step.digest}: {how}")
         counts = ", ".join(f"{count} {how}" for how, count in sorted(report.counts.items()))
         print(f"{what}: {human(report.size)} in blobs ({counts or 'none'})")
     return LACKING if report.problems else WHOLE

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from registry_wsgi.names import Digest
-from registry_wsgi.storage.backups import DAMAGED, MISSING, Extent, RegistryCopy
+from registry_wsgi.storage.backups import DAMAGED, KEPT, MISSING, Extent, RegistryCopy
 
 REMOVED = "removed"
 
@@ -23,8 +23,8 @@ class Step:
 
     @property
     def is_problem(self) -> bool:
-        """Whether the copy lacks the blob: its file was missing, or of another size."""
-        return self.how in {MISSING, DAMAGED}
+        """Whether the blob was lost: its file is missing, of another size, or in the copy alone."""
+        return self.how in {KEPT, MISSING, DAMAGED}
 
 
 @dataclass(slots=True)
@@ -58,6 +58,8 @@ class CopyService:
             begun(self.copy.extent())
             for row in self.copy.blobs():
                 yield Step(row.digest, self.copy.keep(row), row.size)
+            for digest in self.copy.lost():
+                yield Step(digest, MISSING)
             self.copy.publish()
             for digest in self.copy.prune():
                 yield Step(digest, REMOVED)

@@ -11,6 +11,9 @@ from registry_wsgi.storage.inspecting import BlobRow
 PRESENT: Final = "present"
 """The copy had the blob already."""
 
+KEPT: Final = "kept"
+"""The copy had it already, and has it still, but what is copied has lost it."""
+
 MISSING: Final = "missing"
 """There is no file to copy."""
 
@@ -45,10 +48,14 @@ class RegistryCopy(Protocol):
         ...
 
     def keep(self, row: BlobRow) -> str:
-        """See that the target has the blob; returns how: PRESENT, cloned, linked or copied.
+        """See that the target has the blob; returns how: PRESENT, KEPT, cloned, linked or copied.
 
         MISSING or DAMAGED when it could not be. Raises StorageFault.
         """
+        ...
+
+    def lost(self) -> list[Digest]:
+        """What manifests of the staged index need, and neither ``blobs`` nor the target has."""
         ...
 
     def publish(self) -> None:
@@ -56,5 +63,5 @@ class RegistryCopy(Protocol):
         ...
 
     def prune(self) -> Iterator[Digest]:
-        """Remove what the new index does not know, yielding each blob when it is gone."""
+        """Remove what the new index has no need of, yielding each blob when it is gone."""
         ...

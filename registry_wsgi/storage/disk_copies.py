@@ -13,17 +13,19 @@ there is an earlier or a new backup at every moment, and a restored registry onc
 """
 
 import fcntl
+import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from registry_wsgi.errors import StorageFault
-from registry_wsgi.names import ALGORITHMS, Digest
+from registry_wsgi.names import ALGORITHMS, Digest, digest_of, new_hash
 from registry_wsgi.storage import secrets
-from registry_wsgi.storage.backups import DAMAGED, MISSING, PRESENT, Extent
+from registry_wsgi.storage.backups import DAMAGED, KEPT, MISSING, PRESENT, Extent
 from registry_wsgi.storage.bringing import Bringer
 from registry_wsgi.storage.disk import DiskStore
 from registry_wsgi.storage.fsops import FileOps
@@ -54,6 +56,7 @@ class DiskCopy:
         self._ops = ops
         self._bringer = bringer
         self._snapshot = Snapshot(target / _STAGED)
+        self._lost: list[Digest] = []
 
     @contextmanager
     def _staged(self, fill: Callable[[Path], None]) -> Iterator[None]:
@@ -80,7 +83,7 @@ class DiskCopy:
         """See that the target has the blob; one that is there with its size is whole."""
         place = DiskStore.place(row.digest)
         source, target = self._source / "blobs" / place, self._target / "blobs" / place
-        if target.is_file() and target.stat().st_size == row.size:
+        if _has(self._target, row):
             return PRESENT
         if not source.is_file():
             return MISSING
@@ -93,6 +96,10 @@ class DiskCopy:
         except OSError as error:
             raise StorageFault("a blob cannot be copied", str(target), error) from error
         return file.how
+
+    def lost(self) -> list[Digest]:
+        """What manifests need that has no row, and is not to be had from the target either."""
+        return self._lost
 
     def publish(self) -> None:
         """Sync the names of all blobs, then rename the index."""
@@ -109,13 +116,15 @@ class DiskCopy:
         self._ops.sync_directory(self._target)
 
     def prune(self) -> Iterator[Digest]:
-        """Remove blobs that the index does not know, and what a killed copy left."""
+        """Remove blobs that the index has no need of, and what a killed copy left."""
+        # A file that is needed stays even if it is damaged: there may be no other.
+        needed = frozenset(self._lost)
         for shard in self._shards():
             for name in sorted(entry.name for entry in shard.iterdir()):
                 digest = Digest.maybe(f"{shard.parent.name}:{name}")
                 if digest is None:
                     self._ops.unlink(shard / name)
-                elif not self._snapshot.knows(digest):
+                elif digest not in needed and not self._snapshot.knows(digest):
                     self._ops.unlink(shard / name)
                     yield digest
 
@@ -160,7 +169,32 @@ class DiskBackup(DiskCopy):
                 self._mark(finished_at=None)
             with self._staged(self._take):
                 self._snapshot.strip()
+                self._lost = [lost for lost in self._snapshot.lacking() if not self._recover(lost)]
                 yield
+
+    def _recover(self, digest: Digest) -> bool:
+        """Put a blob that the registry knows no more back in the index, if it is in the target.
+
+        Without its row no size tells that the file is whole, so its hash has to.
+        """
+        path = self._target / "blobs" / DiskStore.place(digest)
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, lambda: new_hash(digest.algorithm))
+                size = file.tell()
+        except OSError:
+            return False
+        if digest_of(found) != digest:
+            return False
+        self._snapshot.add(digest, size)
+        return True
+
+    def keep(self, row: BlobRow) -> str:
+        """As every copy; but what is in the target alone was lost by the registry."""
+        how = super().keep(row)
+        if how == PRESENT and not _has(self._source, row):
+            return KEPT
+        return how
 
     def publish(self) -> None:
         """As every copy; then say when."""
@@ -187,6 +221,7 @@ class DiskRestore(DiskCopy):
             _check_vacant(self._target)
             self._ops.write_new(self._target / UNFINISHED, b"")
             with self._staged(self._copy_index):
+                self._lost = self._snapshot.lacking()
                 yield
 
     def publish(self) -> None:
@@ -205,6 +240,15 @@ class DiskRestore(DiskCopy):
                 os.close(descriptor)
         finally:
             os.close(original)
+
+
+def _has(directory: Path, row: BlobRow) -> bool:
+    """Whether a blob's file is there with its size, and the disk is able to tell."""
+    try:
+        found = (directory / "blobs" / DiskStore.place(row.digest)).stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == row.size
 
 
 def refuse_unfinished(data: Path) -> None:

@@ -119,16 +119,6 @@ def test_a_second_backup_brings_the_first_up_to_date(data: Path, folder: Path) -
     assert_whole(folder / "restored")
 
 
-def test_a_missing_blob_is_told_and_the_rest_kept(data: Path, folder: Path) -> None:
-    """A blob whose file is gone makes the status 1; everything else is in the backup."""
-    lost = Digest.of(b"first")
-    blobs_of(data)[lost.hex].unlink()
-    ended = registry_wsgi("backup", folder / "backup", "--json", data=data, expect=1)
-
-    assert ended.json()["problems"] == [{"digest": lost, "problem": "missing"}]
-    assert set(blobs_of(folder / "backup")) == set(blobs_of(data))
-
-
 def test_a_damaged_blob_is_told(data: Path, folder: Path) -> None:
     """A blob of another size than its row has is not taken for it."""
     damaged = Digest.of(b"first")
@@ -151,16 +141,6 @@ def test_a_damaged_copy_is_made_anew(data: Path, folder: Path) -> None:
 
     assert second["counts"] == {"linked": 1, "present": 2}
     assert damaged.read_bytes() == b"first"
-
-
-def test_an_earlier_backup_keeps_what_the_registry_lost(data: Path, folder: Path) -> None:
-    """A blob that is gone from the registry is still restored from a backup that has it."""
-    registry_wsgi("backup", folder / "backup", data=data)
-    blobs_of(data)[Digest.of(b"first").hex].unlink()
-    registry_wsgi("backup", folder / "backup", data=data)
-    registry_wsgi("restore", folder / "backup", data=folder / "restored")
-
-    assert_whole(folder / "restored")
 
 
 def test_gc_waits_for_a_backup(data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

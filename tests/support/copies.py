@@ -34,6 +34,12 @@ def change(data: Path) -> None:
         here.collect()
 
 
+def repaired(data: Path) -> None:
+    """Have fsck do what is safe, such as drop the rows of blobs whose files are lost."""
+    with opened(data) as here:
+        here.fsck(repair=True)
+
+
 def blobs_of(folder: Path) -> dict[str, Path]:
     """The files of all blobs, and whatever else is where they are, by name."""
     return {path.name: path for path in (folder / "blobs").rglob("*") if path.is_file()}

@@ -10,11 +10,24 @@ from registry_wsgi.errors import StorageFault
 from registry_wsgi.names import Digest
 from registry_wsgi.storage.backups import Extent
 from registry_wsgi.storage.inspecting import BlobRow
+from registry_wsgi.storage.sqlite.changes import KIND_BLOB
 from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.migrations import VERSION, version
 
 # Sessions stay behind with their bytes, and what is doomed has no bytes any more, or soon.
 _STRIP: Final = ("DELETE FROM uploads", "DELETE FROM blobs WHERE doomed = 1")
+
+_LACKING: Final = """
+    SELECT DISTINCT f.digest FROM manifest_references AS f
+    WHERE f.kind = ?1 AND NOT EXISTS (SELECT 1 FROM blobs AS b WHERE b.digest = f.digest)
+    ORDER BY f.digest
+"""
+
+_LINK_AGAIN: Final = """
+    INSERT INTO repository_blobs (repository_id, blob_id, seen_age)
+    SELECT DISTINCT f.repository_id, ?1, 0 FROM manifest_references AS f
+    WHERE f.digest = ?2 AND f.kind = ?3
+"""
 
 
 def take(database: Database, target: Path) -> None:
@@ -79,6 +92,17 @@ class Snapshot:
         rows = self._connection.execute("SELECT digest, size, doomed FROM blobs ORDER BY digest")
         for digest, size, doomed in rows:
             yield BlobRow(Digest.unpack(digest), size, bool(doomed))
+
+    def lacking(self) -> list[Digest]:
+        """Blobs that manifests need and that have no row, as fsck --repair leaves them."""
+        rows = self._connection.execute(_LACKING, (KIND_BLOB,))
+        return [Digest.unpack(digest) for (digest,) in rows]
+
+    def add(self, digest: Digest, size: int) -> None:
+        """Give such a blob a row again, and let every repository serve it that needs it."""
+        row = (digest.pack(), size)
+        added = self._connection.execute("INSERT INTO blobs (digest, size) VALUES (?, ?)", row)
+        self._connection.execute(_LINK_AGAIN, (added.lastrowid, digest.pack(), KIND_BLOB))
 
     def knows(self, digest: Digest) -> bool:
         """Whether there is a row for the blob."""
