@@ -17,6 +17,8 @@ from registry_wsgi.wiring_transfer import build_export, build_import
 
 COMPLETE, INCOMPLETE = 0, 1
 
+_LACKED = "the repository lacks it"
+
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -40,21 +42,30 @@ def _export(options: argparse.Namespace, config: Config) -> int:
     service = build_export(storage, Path(options.target))
     counts = {"manifest": 0, "blob": 0}
     size = 0
+    lacking = []
     with holding_off_gc(storage), Bar("export") as bar:
         for done in _chosen(options, service, bar):
+            if done.lacking is not None:
+                lacking.append(f"{done.lacking}@{done.digest}")
+                continue
             counts[done.kind] += 1
             size += done.size
             bar.advance(done.size)
     storage.index.database.close()
+    status = INCOMPLETE if lacking else COMPLETE
     if options.json:
-        print(json.dumps({"counts": counts, "bytes": size, "next_since": until}))
-        return COMPLETE
+        problems = [{"what": what, "problem": _LACKED} for what in lacking]
+        told = {"counts": counts, "bytes": size, "next_since": until, "problems": problems}
+        print(json.dumps(told))
+        return status
+    for what in lacking:
+        print(f"PROBLEM: blob {what}: {_LACKED}")
     print(
         f"exported {counts['manifest']} manifests and {counts['blob']} blobs "
         f"({human(size)}) to {options.target}"
     )
     print(f"what comes later: export --since {until}")
-    return COMPLETE
+    return status
 
 
 def _chosen(options: argparse.Namespace, service: ExportService, bar: Bar) -> Iterator[Exported]:

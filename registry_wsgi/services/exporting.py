@@ -24,11 +24,13 @@ READ_SIZE: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Something that was written. ``kind``: manifest or blob."""
+    """Something that was written, or is not here. ``kind``: manifest or blob."""
 
     kind: str
     digest: Digest
     size: int
+    lacking: Name | None = None
+    """The repository whose images need it and that lost it; then nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class _Plan:
     entries: list[_Entry] = field(default_factory=list)
     manifests: dict[Digest, tuple[Name, Listed]] = field(default_factory=dict)
     blobs: dict[Digest, tuple[Name, int]] = field(default_factory=dict)
+    lost: dict[Digest, Name] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -155,12 +158,17 @@ class ExportService:
         for needed in (*manifest.blobs, *manifest.foreign):
             if self.index.blobs.find(name, needed.digest) is not None:
                 plan.blobs.setdefault(needed.digest, (name, needed.size))
+            elif needed not in manifest.foreign:
+                plan.lost.setdefault(needed.digest, name)
 
     def _write(
         self, plan: _Plan, begun: Callable[[int], None], *, names: bool
     ) -> Iterator[Exported]:
         with self.layout.opened():
             begun(plan.size)
+            for digest, name in plan.lost.items():
+                if digest not in plan.blobs:  # another repository may have it
+                    yield Exported("blob", digest, 0, lacking=name)
             for digest, (name, listed) in plan.manifests.items():
                 found = self.index.manifests.find(name, digest)
                 if found is None:

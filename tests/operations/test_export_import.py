@@ -11,7 +11,7 @@ import pytest
 from support.commands import registry_wsgi
 from support.images import sha256
 from support.opened import Content, opened
-from support.storage import image
+from support.storage import foreign_image, image
 from support.transfers import (
     APP,
     LATER,
@@ -19,6 +19,7 @@ from support.transfers import (
     TYPE,
     LaterClock,
     assert_sound,
+    lose,
     manifests_in,
     names_in,
     put_all,
@@ -135,6 +136,57 @@ def test_content_of_another_algorithm_goes_out_and_comes_in(folder: Path) -> Non
     assert digest.algorithm == "sha512"
     assert tags_in(folder / "elsewhere", APP) == {"tag": digest}
     assert_sound(folder / "elsewhere")
+
+
+# --- Lacking ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["**", APP, f"{APP}:plain"])
+def test_what_images_need_and_is_not_here_is_told(data: Path, folder: Path, source: str) -> None:
+    """A blob that was lost makes the status of an export 1, and all else is in the layout."""
+    lost = lose(data, b"plain")
+    ended = registry_wsgi("export", source, folder / "layout", data=data, expect=1)
+    layout = {path.name for path in (folder / "layout" / "blobs" / "sha256").iterdir()}
+
+    assert f"PROBLEM: blob {APP}@{lost}: the repository lacks it" in ended.out
+    assert {Digest.of(image(b"plain")).hex, Digest.of(b"{}").hex} <= layout
+    assert lost.hex not in layout
+
+
+def test_what_is_not_here_is_told_as_json(data: Path, folder: Path) -> None:
+    """``--json`` lists what an export lacks, and counts what it has."""
+    lost = lose(data, b"plain")
+    ended = registry_wsgi("export", "**", folder / "layout", "--json", data=data, expect=1)
+
+    assert ended.json()["counts"] == {"manifest": 7, "blob": 5}
+    assert ended.json()["problems"] == [
+        {"what": f"{APP}@{lost}", "problem": "the repository lacks it"}
+    ]
+
+
+def test_a_foreign_layer_may_be_elsewhere(folder: Path) -> None:
+    """A layer that clients get from its URLs is no problem of an export that has it not."""
+    with opened(folder / "data") as here:
+        here.push(APP, b"{}")
+        here.put(APP, Tag("foreign"), foreign_image(b"elsewhere"))
+    ended = registry_wsgi("export", APP, folder / "layout", "--json", data=folder / "data")
+
+    assert ended.json()["counts"] == {"manifest": 1, "blob": 1}
+    assert ended.json()["problems"] == []
+
+
+def test_a_layout_lacks_nothing_that_any_repository_gave_it(data: Path, folder: Path) -> None:
+    """A blob that one repository lost is no problem where another one puts it in the layout."""
+    unlink = """DELETE FROM repository_blobs WHERE (repository_id, blob_id) = (
+                SELECT r.id, b.id FROM repositories AS r, blobs AS b
+                WHERE r.name = ? AND b.digest = ?)"""
+    with opened(data) as here:
+        row = (APP, Digest.of(b"{}").pack())
+        here.storage.index.database.write(lambda connection: connection.execute(unlink, row))
+    registry_wsgi("export", APP, folder / "alone", data=data, expect=1)
+    registry_wsgi("export", "**", folder / "together", data=data)
+
+    assert (folder / "together" / "blobs" / "sha256" / Digest.of(b"{}").hex).exists()
 
 
 # --- Since ----------------------------------------------------------------------------------------

@@ -54,6 +54,15 @@ def put_all(into: Opened, name: Name) -> None:
     put_image(into, name, b"signature", f"{referrers_tag(inner)}.sig")
 
 
+def lose(data: Path, content: bytes) -> Digest:
+    """Take a blob's file away, and have fsck drop its row, while manifests need it."""
+    digest = Digest.of(content)
+    (data / "blobs" / "sha256" / digest.hex[:2] / digest.hex).unlink()
+    with opened(data) as here:
+        here.fsck(repair=True)
+    return digest
+
+
 def manifests_in(data: Path, name: Name) -> dict[str, bytes]:
     """Every manifest of a repository, by its digest."""
     with opened(data) as here:
