@@ -151,15 +151,14 @@ class ImportService:
             yield Imported("manifest", what, PROBLEM, message=work.problems[digest])
             return
         if self.index.manifests.lease(work.repository, digest):
-            work.read.pop(digest, None)
+            if digest in work.read:
+                # The registry may have lost some of them since it took the manifest.
+                _, manifest = work.read.pop(digest)
+                yield from self._bring_blobs(work.repository, manifest)
             yield Imported("manifest", what, HERE)
             return
         body, manifest = work.read.pop(digest)
-        for blob in manifest.blobs:
-            yield self._bring_blob(work.repository, blob.digest, missing=PROBLEM)
-        for blob in manifest.foreign:
-            if self.layout.size(blob.digest) is not None:
-                yield self._bring_blob(work.repository, blob.digest, missing=HERE)
+        yield from self._bring_blobs(work.repository, manifest)
         tags = (tag,) if tag is not None else ()
         try:
             self.manifests.put(Put(work.repository, digest, tags, body, manifest.media_type, ACTOR))
@@ -173,6 +172,13 @@ class ImportService:
         for put in tags:
             work.put.add(put)
             yield Imported("tag", f"{work.repository}:{put}", PUSHED)
+
+    def _bring_blobs(self, repository: Name, manifest: Manifest) -> Iterator[Imported]:
+        for blob in manifest.blobs:
+            yield self._bring_blob(repository, blob.digest, missing=PROBLEM)
+        for blob in manifest.foreign:
+            if self.layout.size(blob.digest) is not None:
+                yield self._bring_blob(repository, blob.digest, missing=HERE)
 
     def _bring_blob(self, repository: Name, digest: Digest, missing: str) -> Imported:
         what, size = f"{repository}@{digest}", self.layout.size(digest)
