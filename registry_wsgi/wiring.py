@@ -28,6 +28,7 @@ from registry_wsgi.services.manifests import ManifestService
 from registry_wsgi.services.uploads import UploadService
 from registry_wsgi.storage import secrets
 from registry_wsgi.storage.disk import DiskStore
+from registry_wsgi.storage.disk_copies import refuse_backup
 from registry_wsgi.storage.fsops import FileOps
 from registry_wsgi.storage.locks import FileLock
 from registry_wsgi.storage.opening import Storage, open_data
@@ -63,10 +64,14 @@ def open_storage(config: Config) -> Storage:
 
 
 def open_existing(config: Config) -> Storage:
-    """The data directory, ready; raises StorageFault where there is none, and makes none."""
+    """The data directory, ready; raises StorageFault where there is none, and makes none.
+
+    A backup is none.
+    """
     data = Path(config.storage.data).absolute()
     if not any((data / name).exists() for name in (INDEX_NAME, "blobs")):
         raise StorageFault("there is no registry here: name its --data DIR", str(data))
+    refuse_backup(data)
     return open_storage(config)
 
 

@@ -251,6 +251,14 @@ def _has(directory: Path, row: BlobRow) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size == row.size
 
 
+def refuse_backup(data: Path) -> None:
+    """Raise StorageFault for a backup that nobody has served from: to open it would end it."""
+    if is_backup(data) and not _content(data) & set(_SERVED):
+        raise StorageFault(
+            "is a backup: restore it to another directory, and look there", str(data)
+        )
+
+
 def refuse_unfinished(data: Path) -> None:
     """Raise StorageFault for a data directory that a restore did not finish."""
     if (data / UNFINISHED).exists():
@@ -302,7 +310,7 @@ def _check_backup(target: Path) -> None:
     if found and not is_backup(target):
         raise StorageFault("there is something else than a backup of ours", str(target))
     if found & set(_SERVED):
-        advice = "a registry was started on it; restore it elsewhere, and make a new backup"
+        advice = "a registry was started on it; what `backup` makes of it elsewhere is one"
         raise StorageFault(f"is no backup any more: {advice}", str(target))
 
 

@@ -104,6 +104,32 @@ def test_only_a_backup_is_restored(tmp_path: Path, prepare: Callable[[Path], Any
     assert not (tmp_path / "data").exists()
 
 
+LOOKING = [("stats",), ("fsck", "--deep"), ("audit",), ("user", "list"), ("gc",), ("delete", "x")]
+
+
+@pytest.mark.parametrize("words", LOOKING, ids=" ".join)
+def test_no_command_opens_a_backup(data: Path, folder: Path, words: tuple[str, ...]) -> None:
+    """To look at it as at a registry would end it: the message says how to, and it is restored yet."""
+    registry_wsgi("backup", folder / "backup", data=data)
+    before = standing(folder / "backup")
+    ended = registry_wsgi(*words, data=folder / "backup", expect=2)
+
+    assert "restore it to another directory" in ended.err
+    assert standing(folder / "backup") == before
+    registry_wsgi("restore", folder / "backup", data=folder / "restored")
+
+
+def test_what_was_served_from_a_backup_is_backed_up_elsewhere(data: Path, folder: Path) -> None:
+    """As the message of the refusal says: it is a registry now, with its own backups."""
+    serve_backup(folder / "served")
+    refused = registry_wsgi("restore", folder / "served", data=folder / "restored", expect=2)
+    registry_wsgi("backup", folder / "backup", data=folder / "served")
+    registry_wsgi("restore", folder / "backup", data=folder / "restored")
+
+    assert "what `backup` makes of it elsewhere is one" in refused.err
+    assert_whole(folder / "restored")
+
+
 def test_a_newer_backup_is_refused(data: Path, folder: Path) -> None:
     """The backup of a newer program is refused before anything is copied."""
     registry_wsgi("backup", folder / "backup", data=data)
