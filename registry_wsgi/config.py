@@ -84,7 +84,8 @@ def _from_file(path: Path) -> tuple[dict[str, Any], tuple[AccessRule, ...]]:
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{origin}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # Not TOML, not UTF-8, or a number of more digits than Python reads.
+    except ValueError as error:
         raise ConfigError(f"{origin}: not TOML: {error}") from error
     rules: Any = document.pop("access", [])
     values: dict[str, Any] = {}

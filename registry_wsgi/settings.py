@@ -21,8 +21,21 @@ def _one_of(*allowed: str) -> Check:
     return lambda value: None if value in allowed else f"must be one of {', '.join(allowed)}"
 
 
-def _at_least(least: int) -> Check:
-    return lambda value: None if value >= least else f"must be {least} or more"
+# What is beyond these would overflow a clock, a poll(2) or a column of the index.
+_LONG: Final = 10 * 366 * 86400
+"""Seconds of the longest time that something is kept or waits to be due: ten years."""
+
+_WEEK: Final = 7 * 86400
+"""Seconds of the longest wait for a peer."""
+
+
+def _between(least: int, most: int) -> Check:
+    def check(value: int) -> str | None:
+        if value < least:
+            return f"must be {least} or more"
+        return None if value <= most else f"must be {most} or less"
+
+    return check
 
 
 def _not_empty(value: str) -> str | None:
@@ -90,8 +103,8 @@ class Server:
     """``[server]``: where it listens and how it sees its clients."""
 
     bind: str = _row("127.0.0.1:8000", "HOST:PORT or unix:PATH to listen on", _bind)
-    workers: int = _row(0, "worker processes; 0 is one a core", _at_least(0))
-    threads: int = _row(8, "threads in each worker: requests served at once", _at_least(1))
+    workers: int = _row(0, "worker processes; 0 is one a core", _between(0, 1000))
+    threads: int = _row(8, "threads in each worker: requests served at once", _between(1, 500))
     external_url: str = _row(
         "", "https://registry.example: how clients reach it; decides Location and the realm", _url
     )
@@ -114,10 +127,10 @@ class Server:
     certfile: str = _row("", "PEM certificate chain: serve TLS without a proxy")
     keyfile: str = _row("", "PEM private key of certfile")
     body_timeout: int = _row(
-        60, "seconds an upload may be silent before its connection is given up", _at_least(1)
+        60, "seconds an upload may be silent before its connection is given up", _between(1, _WEEK)
     )
     graceful_timeout: int = _row(
-        300, "seconds that a stop or a reload leaves to the requests in flight", _at_least(1)
+        300, "seconds that a stop or a reload leaves to the requests in flight", _between(1, _WEEK)
     )
     fast: bool = _row(
         True, "false: no way around gunicorn's own reading and writing, where it is a known release"
@@ -135,7 +148,9 @@ class Storage:
         _one_of("full", "relaxed"),
     )
     upload_expiry: int = _row(
-        86400, "seconds of uptime after which a silent upload session is removed", _at_least(1)
+        86400,
+        "seconds of uptime after which a silent upload session is removed",
+        _between(1, _LONG),
     )
     network_filesystem: bool = _row(
         False, "accept a data directory on NFS and the like, where locks and syncs may mean nothing"
@@ -147,9 +162,11 @@ class Limits:
     """``[limits]``: what one request may ask for."""
 
     blob_size: int = _row(
-        0, "largest blob in bytes, answered 413 above; 0 is no limit", _at_least(0)
+        0, "largest blob in bytes, answered 413 above; 0 is no limit", _between(0, 1 << 62)
     )
-    page_size: int = _row(1000, "most tags, repositories or referrers in one answer", _at_least(1))
+    page_size: int = _row(
+        1000, "most tags, repositories or referrers in one answer", _between(1, 100_000)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +192,12 @@ class Gc:
     grace: int = _row(
         86400,
         "seconds of uptime that something unreferenced is kept after it was last seen",
-        _at_least(0),
+        _between(0, _LONG),
     )
     every: int = _row(
-        0, "seconds of uptime between runs made by the server itself; 0 is never", _at_least(0)
+        0,
+        "seconds of uptime between runs made by the server itself; 0 is never",
+        _between(0, _LONG),
     )
     untagged: bool = _row(False, "collect manifests without a tag that nothing refers to as well")
     keep_subjects: bool = _row(
@@ -197,7 +216,7 @@ class Auth:
         False, "serve on other addresses than loopback although nobody has to sign in"
     )
     service: str = _row("registry_wsgi", "this registry's name in challenges and tokens", _service)
-    token_seconds: int = _row(300, "seconds that a bearer token is good for", _at_least(60))
+    token_seconds: int = _row(300, "seconds that a bearer token is good for", _between(60, _LONG))
     htpasswd_file: str = _row("", "the file of the htpasswd back end: bcrypt lines (htpasswd -B)")
     proxy_header: str = _row("X-Remote-User", "the header of the proxy back end", _header)
     proxy_peers: tuple[str, ...] = _row(
@@ -239,7 +258,7 @@ class Notifications:
     )
     secret_file: str = _row("", "file with the key of the HMAC-SHA256 that signs each post")
     pulls: bool = _row(False, "notify of pulls, too: every manifest GET is written down then")
-    timeout: int = _row(10, "seconds an endpoint may take", _at_least(1))
+    timeout: int = _row(10, "seconds an endpoint may take", _between(1, _WEEK))
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,6 +221,14 @@ FILE_ERRORS = {
     ),
     "too small": ("[server]\nthreads = 0\n", "server.threads = 0: must be 1 or more"),
     "negative": ("[gc]\ngrace = -1\n", "gc.grace = -1: must be 0 or more"),
+    "too large": (
+        "[limits]\npage_size = 100000000000000000000\n",
+        "limits.page_size = 100000000000000000000: must be 100000 or less",
+    ),
+    "too large to be written down": (
+        f"[gc]\ngrace = {'9' * 5000}\n",
+        "not TOML: Exceeds the limit",
+    ),
     "an unknown word": (
         '[server]\nlocation = "absolut"\n',
         "server.location = 'absolut': must be one of auto, relative, absolute",
@@ -371,6 +379,19 @@ def test_wrong_text_is_refused_wherever_it_comes_from(name: str, text: str, expe
 
         assert str(caught.value).startswith(f"{origin}: {name}")
         assert expected in str(caught.value)
+
+
+NUMBERS = {name: row for name, row in ROWS.items() if row.type is int}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_may_not_be_endless(name: str) -> None:
+    """Every number has a most, which the error names and which may be set."""
+    with pytest.raises(ConfigError, match=r": must be \d+ or less$") as caught:
+        load(flags={name: "9" * 18} if name != "limits.blob_size" else {name: 1 << 63})
+    most = str(caught.value).split()[-3]
+
+    assert value_of(load(flags={name: int(most)}), ROWS[name]) == int(most)
 
 
 def test_a_misspelt_variable_is_refused() -> None:

@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.commands import registry_wsgi
 from support.programs import CHECKOUT, run
 from support.pushes import open_upload
 from support.server import RunningServer, throwaway_directory
 
+from registry_wsgi.cli.common import opened
 from registry_wsgi.cli.main import COMMANDS, main
 from registry_wsgi.cli.serve import dev_address
 from registry_wsgi.config import load
+from registry_wsgi.services.listings import ListingService
 from registry_wsgi.version import VERSION
-from registry_wsgi.wiring import open_storage
+from registry_wsgi.wiring import build_collector, build_housekeeper, open_storage
 
 NAMES = [command.name for command in COMMANDS]
 
@@ -200,6 +203,27 @@ def test_a_command_prints_json_when_asked(
 
     assert status == 0
     assert all(line.startswith("{") for line in printed.splitlines())
+
+
+def test_a_time_beyond_all_use_is_refused_and_the_longest_is_no_trouble(tmp_path: Path) -> None:
+    """``--grace`` is as long as the setting may be, which gc and the server can count with."""
+    make_registry("data")
+    data = tmp_path / "data"
+    refused = registry_wsgi("gc", "--dry-run", "--grace", "9" * 18, data=data, expect=2)
+    most = refused.err.split()[-3]
+    done = registry_wsgi("gc", "--dry-run", "--grace", most, data=data)
+    longest = {name: int(most) for name in ("gc.grace", "gc.every", "storage.upload_expiry")}
+    config = load(flags={"storage.data": str(data), "limits.page_size": "100000", **longest})
+    with opened(config) as storage:
+        build_housekeeper(config, storage).tick()
+        list(build_collector(config, storage).plan())
+        page = ListingService(storage.index).repositories("", config.limits.page_size)
+
+    assert refused.err == (
+        f"registry-wsgi: command line: gc.grace = {'9' * 18}: must be {most} or less\n"
+    )
+    assert done.out == "would remove nothing; would free 0 B (0 bytes)\n"
+    assert not page.more
 
 
 @pytest.mark.parametrize(
