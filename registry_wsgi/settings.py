@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Final, get_type_hints
+from urllib.parse import urlsplit
 
 ENVIRONMENT_PREFIX: Final = "REGISTRY_WSGI_"
 
@@ -73,9 +74,21 @@ def _backends(value: tuple[str, ...]) -> str | None:
     return "names a back end twice" if len(set(value)) != len(value) else None
 
 
+def _is_postable(url: str) -> bool:
+    if not re.fullmatch(r"https?://[A-Za-z0-9._:%\[\]-]+(/[!\"$-~]*)?", url):
+        return False
+    try:
+        parts = urlsplit(url)
+        # As socket does it: that refuses labels which no name server could be asked for.
+        host = (parts.hostname or "").encode("idna")
+        return bool(host) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _endpoints(value: tuple[str, ...]) -> str | None:
     for entry in value:
-        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s#]*)?", entry):
+        if not _is_postable(entry):
             return f"{entry!r} is not http://HOST/PATH or https://HOST/PATH without credentials"
     return "names an endpoint twice" if len(set(value)) != len(value) else None
 

@@ -188,6 +188,21 @@ def test_a_place_to_listen_is_an_address_or_a_socket(bind: str) -> None:
     assert load(flags={"server.bind": bind}).server.bind == bind
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ci.example",
+        "http://ci.example.:65535/hook?token=a%20b",
+        "http://[::1]:80/",
+        "http://ci_runner:8080/a@b",
+        f"http://{'a' * 63}.example/",
+    ],
+)
+def test_an_endpoint_is_a_url_that_can_be_posted_to(url: str) -> None:
+    """A name, an address or a service of compose, with or without port, path and query."""
+    assert load(flags={"notifications.endpoints": (url,)}).notifications.endpoints == (url,)
+
+
 # --- What cannot be -------------------------------------------------------------------------------
 
 FILE_ERRORS = {
@@ -268,6 +283,23 @@ FILE_ERRORS = {
         '[notifications]\nendpoints = ["hooks.example"]\n',
         "'hooks.example' is not http://HOST/PATH or https://HOST/PATH",
     ),
+    **{
+        f"an endpoint with {what}": (
+            f'[notifications]\nendpoints = ["http://ok.example/", "{url}"]\n',
+            f"{url!r} is not http://HOST/PATH or https://HOST/PATH",
+        )
+        for what, url in {
+            "an empty label": "http://ci..example/hook",
+            "a label that is too long": f"http://{'a' * 64}.example/hook",
+            "a port alone": "http://:80/hook",
+            "a port beyond the last": "http://ci.example:65536/hook",
+            "port 0": "http://ci.example:0/hook",
+            "a port that is a word": "http://ci.example:http/hook",
+            "half a bracket": "http://[::1/hook",
+            "a letter that no header may have": "http://\u03c9.example/hook",
+            "a path that no request may have": "http://ci.example/\u03c9",
+        }.items()
+    },
     "an endpoint with a password": (
         '[notifications]\nendpoints = ["https://a:b@hooks.example/"]\n',
         "without credentials",

@@ -29,4 +29,8 @@ class Background:
                 self._tick()
             except (StorageFault, RegistryError) as error:
                 LOG.warning("%s: %s", self._name, error)
+            except Exception:
+                # The edge of the thread: whatever nobody foresaw takes one turn, not all that
+                # would come.
+                LOG.exception("%s", self._name)
             never.wait(self._interval)

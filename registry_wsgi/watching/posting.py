@@ -25,14 +25,15 @@ def post(url: str, body: bytes, headers: dict[str, str], *, timeout: float) -> s
 
     ``timeout`` is seconds of silence.
     """
-    request = urllib.request.Request(  # noqa: S310 - the settings accept http and https only
-        url, data=body, headers={"User-Agent": AGENT, **headers}, method="POST"
-    )
     try:
+        request = urllib.request.Request(  # noqa: S310 - the settings accept http and https only
+            url, data=body, headers={"User-Agent": AGENT, **headers}, method="POST"
+        )
         with _OPENER.open(request, timeout=timeout):
             return None
     except urllib.error.HTTPError as error:
         with error:
             return f"answered {error.code}"
-    except (OSError, HTTPException) as error:
+    # The last two are for a URL or a timeout that cannot be: it is this endpoint alone that fails.
+    except (OSError, HTTPException, ValueError, OverflowError) as error:
         return str(error) or type(error).__name__

@@ -6,6 +6,7 @@ import hmac
 import http.server
 import json
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -203,6 +204,32 @@ def test_a_redirect_is_no_acknowledgement(receiver: Receiver) -> None:
 
     assert problem == "answered 307"
     assert receiver.heard.qsize() == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("http://ci..example/hook", id="no host's name"),
+        pytest.param("http://ci.example/\u03c9", id="no path"),
+        pytest.param("ci.example", id="no URL"),
+    ],
+)
+def test_a_post_that_cannot_be_made_has_failed(url: str) -> None:
+    """What cannot even be tried is told as every failure, so that the other endpoints hear on."""
+    assert post(url, b"{}", {}, timeout=5.0)
+
+
+def test_a_number_that_the_system_does_not_take_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An OverflowError of the socket is that endpoint's as well."""
+
+    def overflow(*_: object, **__: object) -> None:
+        raise OverflowError("timestamp too large")
+
+    monkeypatch.setattr(socket, "create_connection", overflow)
+
+    assert post("http://127.0.0.1:1/", b"{}", {}, timeout=5.0) == "timestamp too large"
 
 
 def test_distribution_knows_a_move_as_a_push() -> None:
