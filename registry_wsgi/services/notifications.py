@@ -68,11 +68,13 @@ class Notifier:
                 return
             for numbered in waiting:
                 problem = self._send(delivery.endpoint, numbered)
-                if problem is not None:
-                    self.outbox.put_delivery(self._failed(delivery, problem))
+                told = Delivery(delivery.endpoint, numbered.number)
+                stands = told if problem is None else self._failed(delivery, problem)
+                # A post takes its time, in which an operator may have asked for a replay: that is
+                # followed at the next tick.
+                if not self.outbox.move_delivery(delivery, stands) or problem is not None:
                     return
-                delivery = Delivery(delivery.endpoint, numbered.number)
-                self.outbox.put_delivery(delivery)
+                delivery = told
 
     def _failed(self, delivery: Delivery, problem: str) -> Delivery:
         wait = min(FIRST_WAIT << min(delivery.failures, 20), LONGEST_WAIT)

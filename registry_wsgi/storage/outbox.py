@@ -45,5 +45,9 @@ class Outbox(Protocol):
         ...
 
     def put_delivery(self, delivery: Delivery) -> None:
-        """Keep where an endpoint stands."""
+        """Keep where an endpoint stands, wherever it stood."""
+        ...
+
+    def move_delivery(self, before: Delivery, after: Delivery) -> bool:
+        """Keep ``after`` if its endpoint still stands at ``before``; whether it did."""
         ...

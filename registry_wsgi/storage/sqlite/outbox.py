@@ -1,6 +1,7 @@
 """The events table as an outbox."""
 
 import sqlite3
+from dataclasses import astuple
 from typing import Final
 
 from registry_wsgi.storage.adopting import ELSEWHERE
@@ -12,6 +13,12 @@ _AFTER: Final = f"""
     SELECT id, {EVENT_COLUMNS} FROM events
     WHERE id > ? AND (? OR action <> 'pull') AND address <> ? ORDER BY id LIMIT ?
 """  # noqa: S608 - names, not values
+
+_MOVE: Final = """
+    UPDATE deliveries
+    SET (endpoint, last_event, failures, next_age, problem) = (?, ?, ?, ?, ?)
+    WHERE (endpoint, last_event, failures, next_age, problem) = (?, ?, ?, ?, ?)
+"""
 
 
 class SqliteOutbox:
@@ -42,14 +49,16 @@ class SqliteOutbox:
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)",
-                (
-                    delivery.endpoint,
-                    delivery.last_event,
-                    delivery.failures,
-                    delivery.next_age,
-                    delivery.problem,
-                ),
+                "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)", astuple(delivery)
             )
 
         self._database.write(work)
+
+    def move_delivery(self, before: Delivery, after: Delivery) -> bool:
+        """Compare and set."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            done = connection.execute(_MOVE, (*astuple(after), *astuple(before)))
+            return done.rowcount == 1
+
+        return self._database.write(work)
