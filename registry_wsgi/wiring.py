@@ -201,8 +201,9 @@ def create_app(config: Config | None = None) -> Entry:
     notifier = build_notifier(config, storage.data, storage.index.outbox, storage.clock)
     if notifier is not None:
         background.append(Background("notifications", notifier.tick, 1.0))
+    index = storage.index
     metrics = build_metrics(
-        config, storage.data, storage.index.inspection, storage.store, storage.latch.is_set
+        config, storage.data, index.inspection, storage.store, storage.latch.is_set, index.outbox
     )
     if metrics is not None:
         background.append(Background("metrics", metrics.publish, 1.0))

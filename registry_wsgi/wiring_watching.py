@@ -33,6 +33,7 @@ def build_metrics(
     inspection: Inspection,
     store: BlobStore,
     latched: Callable[[], bool],
+    outbox: Outbox,
 ) -> Any | None:
     """The metrics, ``None`` without the extra; raises ConfigError when they are insisted on."""
     if config.metrics.enabled == "off":
@@ -46,7 +47,9 @@ def build_metrics(
     directory = place(data)
     share(directory)
     module = importlib.import_module("registry_wsgi.watching.metrics")
-    return module.Metrics(directory, MeasureService(inspection, store, latched))
+    told = config.notifications
+    measures = MeasureService(inspection, store, latched, outbox, told.endpoints, told.pulls)
+    return module.Metrics(directory, measures)
 
 
 def build_notifier(config: Config, data: Path, outbox: Outbox, clock: Clock) -> Notifier | None:

@@ -88,7 +88,6 @@ class Measures:
     uploads: int
     gc_runs: int
     gc_freed: int
-    waiting: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The contract between notifications and the index: what happened, and who was told."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +39,10 @@ class Outbox(Protocol):
 
     def events_after(self, number: int, limit: int, *, pulls: bool) -> list[Numbered]:
         """The oldest events after ``number``, pulls only where asked for."""
+        ...
+
+    def waiting(self, endpoints: Sequence[str], *, pulls: bool) -> int:
+        """How many events the one furthest behind of these endpoints has still to hear of."""
         ...
 
     def deliveries(self) -> list[Delivery]:

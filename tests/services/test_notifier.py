@@ -1,14 +1,19 @@
 """How far an endpoint was told is kept, and whoever else moves that is heeded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support.storage import FakeClock, open_database, put_image
+from support.storage import APP, FakeClock, image, open_database, push_of, put_image
 
+from registry_wsgi.names import Digest
+from registry_wsgi.services.measures import MeasureService
 from registry_wsgi.services.notifications import FIRST_WAIT, Notifier
+from registry_wsgi.storage.adopting import ADOPTER
+from registry_wsgi.storage.base import NOBODY
+from registry_wsgi.storage.disk import DiskStore
 from registry_wsgi.storage.outbox import Delivery
 from registry_wsgi.storage.sqlite.index import SqliteIndex
 
@@ -41,6 +46,16 @@ def index(folder: Path, clock: FakeClock) -> Iterator[SqliteIndex]:
     """An index whose outbox is at hand."""
     with open_database(folder) as database:
         yield SqliteIndex(database, clock)
+
+
+def waiting(
+    index: SqliteIndex, store: DiskStore, endpoints: Sequence[str], *, pulls: bool = False
+) -> float:
+    """What monitoring is told of these endpoints."""
+    service = MeasureService(
+        index.inspection, store, lambda: False, index.outbox, endpoints, pulls=pulls
+    )
+    return service.read()["registry_notifications_waiting"]
 
 
 @pytest.fixture
@@ -98,3 +113,21 @@ def test_a_replay_from_where_an_endpoint_stands_ends_its_wait(
     notifier.tick()
 
     assert index.outbox.deliveries() == [Delivery(URL, 0)]
+
+
+def test_what_waits_is_what_an_endpoint_of_the_settings_has_to_hear(
+    notifier: Notifier, index: SqliteIndex, store: DiskStore
+) -> None:
+    """Nobody waits for an endpoint that was taken out, or for an event that is never sent."""
+    other = "http://other.example/"
+    index.outbox.put_delivery(Delivery(other, 2))
+    at_first = [waiting(index, store, chosen) for chosen in ([URL, other], [other], [])]
+    notifier.tick()
+    index.manifests.note_pull(APP, None, Digest.of(b"pulled"), NOBODY)
+    body = image(b"content", annotations={"from": "elsewhere"})
+    index.manifests.put(push_of(body, "old", actor=ADOPTER))
+
+    assert at_first == [3, 1, 0]
+    assert waiting(index, store, [URL]) == 0
+    assert waiting(index, store, [URL], pulls=True) == 1
+    assert waiting(index, store, [URL, "http://new.example/"], pulls=True) == 1

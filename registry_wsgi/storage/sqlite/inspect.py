@@ -96,8 +96,7 @@ _MEASURES: Final = """
     SELECT
         (SELECT count(*) FROM uploads),
         (SELECT count(*) FROM gc_runs),
-        (SELECT coalesce(sum(freed), 0) FROM gc_runs),
-        (SELECT count(*) FROM events WHERE id > (SELECT min(last_event) FROM deliveries))
+        (SELECT coalesce(sum(freed), 0) FROM gc_runs)
 """
 
 

@@ -1,6 +1,8 @@
 """The events table as an outbox."""
 
+import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Final
 
@@ -9,9 +11,18 @@ from registry_wsgi.storage.outbox import Delivery, Numbered
 from registry_wsgi.storage.sqlite.database import Database
 from registry_wsgi.storage.sqlite.inspect import EVENT_COLUMNS, event_of
 
+_IS_SENT: Final = "(? OR action <> 'pull') AND address <> ?"
+"""Takes whether pulls are, and ELSEWHERE: what happened in another registry never is."""
+
 _AFTER: Final = f"""
     SELECT id, {EVENT_COLUMNS} FROM events
-    WHERE id > ? AND (? OR action <> 'pull') AND address <> ? ORDER BY id LIMIT ?
+    WHERE id > ? AND {_IS_SENT} ORDER BY id LIMIT ?
+"""  # noqa: S608 - names, not values
+
+_WAITING: Final = f"""
+    SELECT count(*) FROM events WHERE {_IS_SENT} AND id > (
+        SELECT min(last_event) FROM deliveries
+        WHERE endpoint IN (SELECT value FROM json_each(?)))
 """  # noqa: S608 - names, not values
 
 _MOVE: Final = """
@@ -37,6 +48,12 @@ class SqliteOutbox:
         with self._database.reading() as connection:
             rows = connection.execute(_AFTER, (number, pulls, ELSEWHERE, limit)).fetchall()
         return [Numbered(row[0], event_of(row[1:])) for row in rows]
+
+    def waiting(self, endpoints: Sequence[str], *, pulls: bool) -> int:
+        """What is after the least position."""
+        values = (pulls, ELSEWHERE, json.dumps(list(endpoints)))
+        with self._database.reading() as connection:
+            return int(connection.execute(_WAITING, values).fetchone()[0])
 
     def deliveries(self) -> list[Delivery]:
         """Where every known endpoint stands."""
