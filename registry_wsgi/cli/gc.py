@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -36,7 +37,10 @@ def _run(options: argparse.Namespace, config: Config) -> int:
         return 0
     with storage.collecting.trying() as held:
         if not held:
-            print("another gc is running: nothing to do")
+            told = sys.stderr if options.json else sys.stdout
+            print("another gc is running: nothing to do", file=told)
+            if options.json:
+                _print(options, (), "removed", "freed")
             return 0
         _print(options, collector.run(), "removed", "freed")
     storage.index.database.close()

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import sys
 from contextlib import nullcontext
 
 from registry_wsgi.cli.common import Command, human
@@ -32,7 +33,7 @@ def _fsck(options: argparse.Namespace, config: Config) -> int:
                 notes += finding.note
                 print(json.dumps(dataclasses.asdict(finding)) if options.json else _line(finding))
     except StorageFault as fault:
-        print(f"fsck could not check: {fault.reason} ({fault.path})")
+        print(f"fsck could not check: {fault.reason} ({fault.path})", file=sys.stderr)
         return UNCHECKED
     summary = {"problems": problems, "notes": notes}
     verdict = "sound" if not problems else "NOT sound"

@@ -1,5 +1,6 @@
 """gc in one process, a registry in others: over HTTP, on the command line, and killed."""
 
+import json
 import threading
 from collections.abc import Iterator
 
@@ -81,11 +82,13 @@ def test_a_second_gc_steps_aside(server: RunningServer) -> None:
     with child(collect_stopping_at, server.data, "links") as collector:
         collector.hear()
         ended = command(server.data, "gc", "--grace", "0")
+        as_json = command(server.data, "gc", "--grace", "0", "--json")
         collector.say()
 
         assert collector.hear() > 0
         collector.finish()
-    assert ended.stdout == "another gc is running: nothing to do\n"
+    assert ended.stdout == as_json.stderr == "another gc is running: nothing to do\n"
+    assert json.loads(as_json.stdout) == {"counts": {}, "freed": 0, "removals": []}
 
 
 def test_gc_waits_for_nobody_and_nobody_for_gc(server: RunningServer) -> None:

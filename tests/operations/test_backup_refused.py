@@ -119,7 +119,8 @@ def test_no_command_opens_a_backup(data: Path, folder: Path, words: tuple[str, .
     registry_wsgi("restore", folder / "backup", data=folder / "restored")
 
 
-def test_what_was_served_from_a_backup_is_backed_up_elsewhere(data: Path, folder: Path) -> None:
+@pytest.mark.usefixtures("data")
+def test_what_was_served_from_a_backup_is_backed_up_elsewhere(folder: Path) -> None:
     """As the message of the refusal says: it is a registry now, with its own backups."""
     serve_backup(folder / "served")
     refused = registry_wsgi("restore", folder / "served", data=folder / "restored", expect=2)
