@@ -47,9 +47,10 @@ def _bind(value: str) -> str | None:
     if value.startswith("unix:") and len(value) > len("unix:"):
         return None
     host, _, port = value.rpartition(":")
-    if host and port.isascii() and port.isdigit() and int(port) <= 65535:  # noqa: PLR2004 - ports end there
+    named = re.fullmatch(r"\[[^\[\]]+\]|[^:\[\]]+", host)
+    if named and port.isascii() and port.isdigit() and int(port) <= 65535:  # noqa: PLR2004 - ports end there
         return None
-    return "must be HOST:PORT or unix:PATH"
+    return "must be HOST:PORT, [ADDRESS]:PORT or unix:PATH"
 
 
 def _url(value: str) -> str | None:

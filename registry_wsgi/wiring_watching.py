@@ -61,6 +61,8 @@ def build_notifier(config: Config, data: Path, outbox: Outbox, clock: Clock) -> 
         key = Path(wanted.secret_file).read_bytes().strip() if wanted.secret_file else b""
     except OSError as error:
         raise ConfigError(f"notifications.secret_file: {error}") from error
+    if wanted.secret_file and not key:
+        raise ConfigError(f"notifications.secret_file: {wanted.secret_file} is empty")
     return Notifier(
         outbox,
         clock,

@@ -256,10 +256,20 @@ FILE_ERRORS = {
         '[server]\ntrusted_proxies = ["10.0.0.0/8", "proxy.example"]\n',
         "'proxy.example' is not an IP address or network",
     ),
-    "no port": ('[server]\nbind = "localhost"\n', "must be HOST:PORT or unix:PATH"),
-    "no host": ('[server]\nbind = ":80"\n', "must be HOST:PORT or unix:PATH"),
-    "a port that is none": ('[server]\nbind = "h:65536"\n', "must be HOST:PORT or unix:PATH"),
-    "a socket without path": ('[server]\nbind = "unix:"\n', "must be HOST:PORT or unix:PATH"),
+    "no port": ('[server]\nbind = "localhost"\n', "must be HOST:PORT, [ADDRESS]:PORT or unix:PATH"),
+    "an address without brackets": (
+        '[server]\nbind = "::1:8000"\n',
+        "must be HOST:PORT, [ADDRESS]:PORT or unix:PATH",
+    ),
+    "no host": ('[server]\nbind = ":80"\n', "must be HOST:PORT, [ADDRESS]:PORT or unix:PATH"),
+    "a port that is none": (
+        '[server]\nbind = "h:65536"\n',
+        "must be HOST:PORT, [ADDRESS]:PORT or unix:PATH",
+    ),
+    "a socket without path": (
+        '[server]\nbind = "unix:"\n',
+        "must be HOST:PORT, [ADDRESS]:PORT or unix:PATH",
+    ),
     "a URL with a path": (
         '[server]\nexternal_url = "https://r.example/x"\n',
         "server.external_url = 'https://r.example/x': must be http://HOST or https://HOST",

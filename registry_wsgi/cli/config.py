@@ -3,14 +3,14 @@
 import argparse
 import dataclasses
 import json
-import ssl
 import tempfile
 from collections.abc import Iterator
 from typing import Any, Final
 
 from registry_wsgi.cli.common import Command
-from registry_wsgi.config import ROWS, AccessRule, Config, ConfigError
+from registry_wsgi.config import ROWS, AccessRule, Config
 from registry_wsgi.server.exposure import refuse_open_network
+from registry_wsgi.server.serve import check_certificate
 from registry_wsgi.settings import SECTIONS
 from registry_wsgi.wiring import create_app
 
@@ -46,20 +46,12 @@ def check(config: Config) -> None:
     the real one is neither opened nor created.
     """
     refuse_open_network(config)
-    if config.server.certfile:
-        _check_certificate(config.server.certfile, config.server.keyfile)
+    check_certificate(config)
     with tempfile.TemporaryDirectory() as folder:
         storage = dataclasses.replace(
             config.storage, data=f"{folder}/data", durability="relaxed", network_filesystem=True
         )
         create_app(dataclasses.replace(config, storage=storage))
-
-
-def _check_certificate(certfile: str, keyfile: str) -> None:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(f"server.certfile and server.keyfile: {error}") from error
 
 
 def shown(config: Config) -> Iterator[str]:

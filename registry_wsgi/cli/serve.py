@@ -42,6 +42,7 @@ def _flags(options: argparse.Namespace) -> Mapping[str, Any]:
 
 def _run(options: argparse.Namespace, config: Config) -> int:
     refuse_open_network(config)
+    serve.check_certificate(config)
     for problem in start(config):
         print(f"writes stay refused after a disk error: {problem.what} {problem.message}")
     app = create_app(config)

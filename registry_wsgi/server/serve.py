@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import ssl
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -71,6 +72,17 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
     return settings
 
 
+def check_certificate(config: Config) -> None:
+    """Raise ConfigError for a certificate that TLS cannot be served with."""
+    server = config.server
+    if not server.certfile:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(server.certfile, server.keyfile)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"server.certfile and server.keyfile: {error}") from error
+
+
 class Serve(BaseApplication):  # type: ignore[misc] # gunicorn has no types
     """The registry under gunicorn, without a settings file of gunicorn's.
 
@@ -100,6 +112,7 @@ class Serve(BaseApplication):  # type: ignore[misc] # gunicorn has no types
         """On HUP: settings, keys and accounts as they are now, or all as before if one is wrong."""
         try:
             config = self._read()
+            check_certificate(config)
             self.callable = create_app(config)
             self._config = config
         except REFUSED as error:

@@ -170,6 +170,10 @@ WRONG = {
         '[notifications]\nendpoints = ["http://127.0.0.1/"]\nsecret_file = "/nowhere"',
         "notifications.secret_file: ",
     ),
+    "a key that is empty": (
+        '[notifications]\nendpoints = ["http://127.0.0.1/"]\nsecret_file = "/dev/null"',
+        "notifications.secret_file: /dev/null is empty",
+    ),
 }
 
 

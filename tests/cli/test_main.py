@@ -131,6 +131,12 @@ def test_what_is_not_understood_is_refused(
             ("serve", "--bind", "0.0.0.0:8000"), {}, "auth.open_to_network", id="an open network"
         ),
         pytest.param(("serve", "--certfile", "c.pem"), {}, "go together", id="half of TLS"),
+        pytest.param(
+            ("serve", "--certfile", "/nowhere.crt", "--keyfile", "/nowhere.key"),
+            {},
+            "server.certfile and server.keyfile: ",
+            id="no certificate",
+        ),
     ],
 )
 def test_a_wrong_setting_is_told(

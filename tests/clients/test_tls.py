@@ -6,6 +6,8 @@ own, in a mount namespace.
 """
 
 import http.client
+import os
+import signal
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from support.server import RunningServer, throwaway_directory
 from support.tls import Certificates, make_certificates
 from support.variants import QUICK
 from support.verbs import Verbs
+from support.waiting import wait_until
 from support.wire import Wire
 
 NAME = "registry.example"
@@ -191,3 +194,19 @@ def test_plain_http_is_not_answered(server: TlsServer) -> None:
         reply = wire.send(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").reply()
 
     assert reply is None or reply.status == 400
+
+
+def test_a_certificate_that_cannot_be_is_not_reloaded(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    """A reload beside a half-written certificate says what is wrong with it."""
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(certificates.certificate.read_bytes())
+    files = ["--certfile", str(chain), "--keyfile", str(certificates.key)]
+    with throwaway_directory() as folder, TlsServer(folder / "data", files) as server:
+        assert server.process is not None
+        chain.write_bytes(certificates.certificate.read_bytes()[:100])
+        os.kill(server.process.pid, signal.SIGHUP)
+        wait_until(lambda: "not reloaded" in server.log, "it is in the log")
+
+        assert "not reloaded: server.certfile and server.keyfile: " in server.log
