@@ -23,8 +23,8 @@ def _one_of(*allowed: str) -> Check:
 
 
 # What is beyond these would overflow a clock, a poll(2) or a column of the index.
-_LONG: Final = 10 * 366 * 86400
-"""Seconds of the longest time that something is kept or waits to be due: ten years."""
+_LONG: Final = 100 * 366 * 86400
+"""Seconds of the longest time that something is kept or waits to be due: a hundred years."""
 
 _WEEK: Final = 7 * 86400
 """Seconds of the longest wait for a peer."""
@@ -179,7 +179,7 @@ class Limits:
         0, "largest blob in bytes, answered 413 above; 0 is no limit", _between(0, 1 << 62)
     )
     page_size: int = _row(
-        1000, "most tags, repositories or referrers in one answer", _between(1, 100_000)
+        1000, "most tags, repositories or referrers in one answer", _between(1, 1_000_000)
     )
 
 

@@ -71,13 +71,17 @@ def open_existing(config: Config) -> Storage:
     data = Path(config.storage.data).absolute()
     if not any((data / name).exists() for name in (INDEX_NAME, "blobs")):
         raise StorageFault("there is no registry here: name its --data DIR", str(data))
-    refuse_backup(data)
+    return open_or_make(config)
+
+
+def open_or_make(config: Config) -> Storage:
+    """The data directory, made where there is none; raises StorageFault for a backup."""
+    refuse_backup(Path(config.storage.data).absolute())
     return open_storage(config)
 
 
-def rotate_secret(config: Config, keep: int) -> int:
+def rotate_secret(data: Path, keep: int) -> int:
     """Add a new signing key and keep the ``keep`` newest; returns how many older stay valid."""
-    data = open_storage(config).data
     lock = FileLock(data / "locks" / "write")
     return secrets.rotate(data / secrets.NAME, lock, FileOps(), keep)
 

@@ -238,7 +238,7 @@ FILE_ERRORS = {
     "negative": ("[gc]\ngrace = -1\n", "gc.grace = -1: must be 0 or more"),
     "too large": (
         "[limits]\npage_size = 100000000000000000000\n",
-        "limits.page_size = 100000000000000000000: must be 100000 or less",
+        "limits.page_size = 100000000000000000000: must be 1000000 or less",
     ),
     "too large to be written down": (
         f"[gc]\ngrace = {'9' * 5000}\n",

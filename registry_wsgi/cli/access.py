@@ -101,8 +101,8 @@ def _secret_arguments(parser: argparse.ArgumentParser) -> None:
 def _secret(options: argparse.Namespace, config: Config) -> int:
     if options.keep < 0:
         raise CommandError("--keep must be 0 or more")
-    with opened(config, writing=True):
-        kept = rotate_secret(config, options.keep)
+    with opened(config, writing=True) as storage:
+        kept = rotate_secret(storage.data, options.keep)
     print(f"a new key signs from now on; {kept} older stay valid")
     return 0
 

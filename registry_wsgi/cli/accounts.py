@@ -68,7 +68,9 @@ def _user(options: argparse.Namespace, config: Config) -> int:
             _list_users(storage.index.accounts, as_json=options.json)
         return 0
     name, groups = _name(options.name), [_group_name(group) for group in options.group]
-    with opened(config, making=options.verb == "add", writing=True) as storage:
+    # To take a right away is tried whatever is wrong with the disk.
+    writing = options.verb != "remove"
+    with opened(config, making=options.verb == "add", writing=writing) as storage:
         accounts = storage.index.accounts
         if options.verb != "remove":
             _put_user(options, accounts, name, new=options.verb == "add")
@@ -121,7 +123,8 @@ def _group(options: argparse.Namespace, config: Config) -> int:
     group, names = _group_name(options.group), [_name(name) for name in options.names]
     if not names:
         raise CommandError(f"whom? registry-wsgi group {options.verb} {group} USER...")
-    with opened(config, making=options.verb == "add", writing=True) as storage:
+    writing = options.verb != "remove"
+    with opened(config, making=options.verb == "add", writing=writing) as storage:
         for name in names:
             if options.verb == "add":
                 storage.index.accounts.join(group, name)
@@ -147,7 +150,7 @@ def _token(options: argparse.Namespace, config: Config) -> int:
         return 0
     name = _name(options.name, "token")
     if options.verb == "revoke":
-        with opened(config, writing=True) as storage:
+        with opened(config) as storage:
             if not storage.index.accounts.remove_token(name):
                 raise CommandError(f"there is no token {name!r}")
         print(f"revoked {name}; it is refused from the next request on", file=sys.stderr)

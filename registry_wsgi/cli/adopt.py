@@ -13,7 +13,7 @@ from registry_wsgi.cli.transfer import COMPLETE, INCOMPLETE
 from registry_wsgi.config import Config
 from registry_wsgi.services.adopting import Wishes
 from registry_wsgi.services.foreign import Finding, Taken
-from registry_wsgi.wiring import open_storage
+from registry_wsgi.wiring import open_or_make
 from registry_wsgi.wiring_transfer import build_adoption
 
 
@@ -79,7 +79,7 @@ class _Report:
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
-    storage = open_storage(config)
+    storage = open_or_make(config)
     refuse_latched(storage)
     wishes = Wishes(options.dry_run, options.overwrite, options.prune_tags)
     service, check = build_adoption(

@@ -10,7 +10,7 @@ from typing import Any
 from registry_wsgi.config import Config
 from registry_wsgi.errors import UNAVAILABLE, RegistryError
 from registry_wsgi.storage.opening import Storage
-from registry_wsgi.wiring import open_existing, open_storage
+from registry_wsgi.wiring import open_existing, open_or_make
 
 
 class CommandError(Exception):
@@ -42,7 +42,7 @@ def opened(config: Config, *, making: bool = False, writing: bool = False) -> It
     Where there is none it is made with ``making``, else StorageFault is raised. ``writing`` raises
     RegistryError where nothing may be written.
     """
-    storage = open_storage(config) if making else open_existing(config)
+    storage = open_or_make(config) if making else open_existing(config)
     try:
         if writing:
             refuse_latched(storage)

@@ -4,10 +4,9 @@ import argparse
 import dataclasses
 import json
 
-from registry_wsgi.cli.common import Command, CommandError, number
+from registry_wsgi.cli.common import Command, CommandError, number, opened
 from registry_wsgi.config import Config
-from registry_wsgi.storage.outbox import Delivery
-from registry_wsgi.wiring import open_existing
+from registry_wsgi.storage.outbox import Delivery, Outbox
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +22,17 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
-    outbox = open_existing(config).index.outbox
+    with opened(config, writing=options.verb == "replay") as storage:
+        _tell(options, storage.index.outbox)
+    return 0
+
+
+def _tell(options: argparse.Namespace, outbox: Outbox) -> None:
     if options.verb == "list":
         for numbered in outbox.events_after(options.after, options.limit, pulls=True):
             row = {"number": numbered.number, **dataclasses.asdict(numbered.event)}
             print(json.dumps(row) if options.json else "\t".join(str(v) for v in row.values()))
-        return 0
+        return
     chosen = [
         delivery
         for delivery in outbox.deliveries()
@@ -43,7 +47,6 @@ def _run(options: argparse.Namespace, config: Config) -> int:
             print(f"{delivery.endpoint}: events after {options.after} are sent again")
         else:
             print(_status(delivery, newest, as_json=options.json))
-    return 0
 
 
 def _status(delivery: Delivery, newest: int, *, as_json: bool) -> str:

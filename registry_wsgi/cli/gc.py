@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from registry_wsgi.cli.common import Command, human
+from registry_wsgi.cli.common import Command, human, opened
 from registry_wsgi.config import Config
 from registry_wsgi.errors import UNAVAILABLE, RegistryError
 from registry_wsgi.services.gc import Removal, Report
-from registry_wsgi.wiring import build_collector, open_existing
+from registry_wsgi.storage.opening import Storage
+from registry_wsgi.wiring import build_collector
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,25 +27,26 @@ def _flags(options: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
-    storage = open_existing(config)
-    if config.server.read_only or storage.read_only:
+    if config.server.read_only:
         raise RegistryError(UNAVAILABLE, "the registry is read-only")
-    if storage.latch.is_set():
-        raise RegistryError(UNAVAILABLE, "a disk error stopped writes: start the registry anew")
+    with opened(config, writing=True) as storage:
+        _collect(options, config, storage)
+    return 0
+
+
+def _collect(options: argparse.Namespace, config: Config, storage: Storage) -> None:
     collector = build_collector(config, storage)
     if options.dry_run:
         _print(options, collector.plan(), "would remove", "would free")
-        return 0
+        return
     with storage.collecting.trying() as held:
         if not held:
             told = sys.stderr if options.json else sys.stdout
             print("another gc is running: nothing to do", file=told)
             if options.json:
                 _print(options, (), "removed", "freed")
-            return 0
+            return
         _print(options, collector.run(), "removed", "freed")
-    storage.index.database.close()
-    return 0
 
 
 def _print(options: argparse.Namespace, removals: Iterable[Removal], verb: str, freed: str) -> None:

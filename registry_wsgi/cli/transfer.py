@@ -12,7 +12,7 @@ from registry_wsgi.config import Config
 from registry_wsgi.names import Digest, Name, Pattern, Tag
 from registry_wsgi.services.exporting import EVER, Exported, ExportService
 from registry_wsgi.services.importing import PROBLEM, Imported
-from registry_wsgi.wiring import open_existing, open_storage
+from registry_wsgi.wiring import open_existing, open_or_make
 from registry_wsgi.wiring_transfer import build_export, build_import
 
 COMPLETE, INCOMPLETE = 0, 1
@@ -108,7 +108,7 @@ def _import(options: argparse.Namespace, config: Config) -> int:
     name, colon, tag = (options.target or "").partition(":")
     repository = Name.parse(name) if name else None
     chosen = Tag.parse(tag) if colon else None
-    storage = open_storage(config)
+    storage = open_or_make(config)
     refuse_latched(storage)
     service = build_import(config, storage, Path(options.source))
     counts: dict[str, int] = {}

@@ -156,7 +156,8 @@ class ExportService:
 
     def _plan_blobs(self, plan: _Plan, name: Name, manifest: Manifest) -> None:
         for needed in (*manifest.blobs, *manifest.foreign):
-            if self.index.blobs.find(name, needed.digest) is not None:
+            known = self.index.blobs.find(name, needed.digest) is not None
+            if known and self.store.stored(needed.digest) is not None:
                 plan.blobs.setdefault(needed.digest, (name, needed.size))
             elif needed not in manifest.foreign:
                 plan.lost.setdefault(needed.digest, name)

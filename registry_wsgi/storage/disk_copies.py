@@ -117,14 +117,12 @@ class DiskCopy:
 
     def prune(self) -> Iterator[Digest]:
         """Remove blobs that the index has no need of, and what a killed copy left."""
-        # A file that is needed stays even if it is damaged: there may be no other.
-        needed = frozenset(self._lost)
         for shard in self._shards():
             for name in sorted(entry.name for entry in shard.iterdir()):
                 digest = Digest.maybe(f"{shard.parent.name}:{name}")
                 if digest is None:
                     self._ops.unlink(shard / name)
-                elif digest not in needed and not self._snapshot.knows(digest):
+                elif not self._snapshot.knows(digest):
                     self._ops.unlink(shard / name)
                     yield digest
 

@@ -219,7 +219,7 @@ def test_a_time_beyond_all_use_is_refused_and_the_longest_is_no_trouble(tmp_path
     most = refused.err.split()[-3]
     done = registry_wsgi("gc", "--dry-run", "--grace", most, data=data)
     longest = {name: int(most) for name in ("gc.grace", "gc.every", "storage.upload_expiry")}
-    config = load(flags={"storage.data": str(data), "limits.page_size": "100000", **longest})
+    config = load(flags={"storage.data": str(data), "limits.page_size": "1000000", **longest})
     with opened(config) as storage:
         build_housekeeper(config, storage).tick()
         list(build_collector(config, storage).plan())

@@ -124,6 +124,9 @@ WRITING = {
     "a group": ("group", "add", "developers", "anna"),
     "a token": ("token", "create", "ci"),
     "a key": ("secret", "rotate"),
+    "a replay": ("events", "replay"),
+    "an import": ("import", "nowhere"),
+    "moving in": ("import-distribution", "nowhere"),
 }
 
 
@@ -140,6 +143,19 @@ def test_no_command_writes_after_a_disk_error(
     assert (server.data / "secret").read_bytes() == secret
     assert command(server.data, "group", "list").stdout == ""
     still_pulls(server.http)
+
+
+def test_who_is_shut_out_is_shut_out_after_a_disk_error(server: RunningServer) -> None:
+    """To take a right away is tried, whatever is wrong with the disk: it can do no harm."""
+    command(server.data, "group", "add", "developers", "anna")
+    token = command(server.data, "token", "create", "ci").stdout
+    (server.data / FLAG).touch()
+    command(server.data, "group", "remove", "developers", "anna")
+    command(server.data, "token", "revoke", "ci")
+
+    assert token
+    assert command(server.data, "group", "list").stdout == ""
+    assert command(server.data, "token", "list").stdout == ""
 
 
 def writes_are_refused(server: RunningServer) -> None:

@@ -104,10 +104,14 @@ def test_only_a_backup_is_restored(tmp_path: Path, prepare: Callable[[Path], Any
     assert not (tmp_path / "data").exists()
 
 
-LOOKING = [("stats",), ("fsck", "--deep"), ("audit",), ("user", "list"), ("gc",), ("delete", "x")]
+OPENING = [
+    *[("stats",), ("fsck", "--deep"), ("audit",), ("user", "list"), ("gc",), ("delete", "x")],
+    *[("group", "add", "developers", "anna"), ("token", "create", "ci"), ("secret", "rotate")],
+    *[("import", "nowhere"), ("import-distribution", "nowhere"), ("events", "status")],
+]
 
 
-@pytest.mark.parametrize("words", LOOKING, ids=" ".join)
+@pytest.mark.parametrize("words", OPENING, ids=" ".join)
 def test_no_command_opens_a_backup(data: Path, folder: Path, words: tuple[str, ...]) -> None:
     """To look at it as at a registry would end it: the message says how to, and it is restored yet."""
     registry_wsgi("backup", folder / "backup", data=data)

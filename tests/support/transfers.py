@@ -54,12 +54,12 @@ def put_all(into: Opened, name: Name) -> None:
     put_image(into, name, b"signature", f"{referrers_tag(inner)}.sig")
 
 
-def lose(data: Path, content: bytes) -> Digest:
-    """Take a blob's file away, and have fsck drop its row, while manifests need it."""
+def lose(data: Path, content: bytes, *, repair: bool = True) -> Digest:
+    """Take a blob's file away, and have fsck drop its row or not, while manifests need it."""
     digest = Digest.of(content)
     (data / "blobs" / "sha256" / digest.hex[:2] / digest.hex).unlink()
     with opened(data) as here:
-        here.fsck(repair=True)
+        here.fsck(repair=repair)
     return digest
 
 
