@@ -54,7 +54,7 @@ def opened(config: Config, *, making: bool = False, writing: bool = False) -> It
 def refuse_latched(storage: Storage) -> None:
     """Raise RegistryError where nothing may be written."""
     if storage.read_only:
-        raise RegistryError(UNAVAILABLE, "the data directory cannot be written to")
+        raise RegistryError(UNAVAILABLE, "the data directory is on a read-only file system")
     if storage.latch.is_set():
         raise RegistryError(UNAVAILABLE, "a disk error stopped writes: start the registry anew")
 
