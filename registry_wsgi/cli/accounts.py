@@ -69,11 +69,11 @@ def _user(options: argparse.Namespace, config: Config) -> int:
         return 0
     name, groups = _name(options.name), [_group_name(group) for group in options.group]
     # To take a right away is tried whatever is wrong with the disk.
-    writing = options.verb != "remove"
-    with opened(config, making=options.verb == "add", writing=writing) as storage:
+    adding = options.verb == "add"
+    with opened(config, making=adding, writing=options.verb == "passwd") as storage:
         accounts = storage.index.accounts
         if options.verb != "remove":
-            _put_user(options, accounts, name, new=options.verb == "add")
+            _put_user(options, accounts, name, new=adding)
         elif not accounts.remove_account(name):
             raise CommandError(f"there is no user {name!r}")
         for group in groups:
@@ -123,8 +123,7 @@ def _group(options: argparse.Namespace, config: Config) -> int:
     group, names = _group_name(options.group), [_name(name) for name in options.names]
     if not names:
         raise CommandError(f"whom? registry-wsgi group {options.verb} {group} USER...")
-    writing = options.verb != "remove"
-    with opened(config, making=options.verb == "add", writing=writing) as storage:
+    with opened(config, making=options.verb == "add") as storage:
         for name in names:
             if options.verb == "add":
                 storage.index.accounts.join(group, name)
@@ -157,7 +156,7 @@ def _token(options: argparse.Namespace, config: Config) -> int:
         return 0
     secret = new_secret()
     token = _new_token(options, name, secret)
-    with opened(config, making=True, writing=True) as storage:
+    with opened(config, making=True) as storage:
         if storage.index.accounts.account(name):
             raise CommandError(
                 f"there is a user {name!r}: in the audit trail they would look alike"

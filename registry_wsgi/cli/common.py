@@ -39,12 +39,12 @@ class Command:
 def opened(config: Config, *, making: bool = False, writing: bool = False) -> Iterator[Storage]:
     """The data directory, whose index is closed afterwards as its locks want it.
 
-    Where there is none it is made with ``making``, else StorageFault is raised. ``writing`` raises
-    RegistryError where nothing may be written.
+    Where there is none it is made with ``making``, else StorageFault is raised. With either flag
+    RegistryError is raised where nothing may be written.
     """
     storage = open_or_make(config) if making else open_existing(config)
     try:
-        if writing:
+        if making or writing:
             refuse_latched(storage)
         yield storage
     finally:
