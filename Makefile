@@ -1,7 +1,10 @@
-# What a developer runs, and CI with it. PYTHON and VENV may be set; ARGS is added to serve and test.
+# What a developer runs, and CI with it. PYTHON, VENV and PROCESSES may be set; ARGS is added to
+# what runs.
 
 PYTHON ?= python3
 VENV ?= .venv
+# Tests that run side by side, file by file: most wait for servers and syncs half of their time.
+PROCESSES ?= 2
 BIN = $(VENV)/bin
 
 .PHONY: help install lint check test conformance torture bench serve
@@ -19,7 +22,7 @@ check: $(VENV)/.dev ## Check types
 	$(BIN)/mypy
 
 test: $(VENV)/.dev ## Run the whole test suite; a client that is missing is skipped
-	$(BIN)/pytest -m 'not torture' $(ARGS)
+	$(BIN)/pytest -m 'not torture' --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
 
 conformance: $(VENV)/.dev ## Run the OCI conformance suite alone; CONFORMANCE may name its binary
 	@test -n "$$CONFORMANCE" || .ci/tools conformance
