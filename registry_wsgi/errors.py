@@ -120,6 +120,9 @@ TAG_INVALID: Final = ErrorRow(
 PRECONDITION_FAILED: Final = ErrorRow(
     "MANIFEST_INVALID", 412, "the tag is not in the state the request asked for", "RFC 9110 13.1"
 )
+CONTENT_DIFFERS: Final = ErrorRow(
+    "DIGEST_INVALID", 412, "the content is not what If-Match asks for", "RFC 9110 13.1.1"
+)
 MANIFEST_UNKNOWN: Final = ErrorRow(
     "MANIFEST_UNKNOWN", 404, "manifest unknown to registry", "code-7"
 )

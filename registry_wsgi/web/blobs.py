@@ -5,7 +5,7 @@ from typing import BinaryIO
 from registry_wsgi.errors import WouldWait
 from registry_wsgi.names import Digest
 from registry_wsgi.services.blobs import Blob
-from registry_wsgi.web.conditions import Span, none_match, range_of
+from registry_wsgi.web.conditions import Span, is_held, range_of
 from registry_wsgi.web.context import Context
 from registry_wsgi.web.request import Request
 from registry_wsgi.web.responses import (
@@ -33,7 +33,7 @@ def head(context: Context, request: Request, digest: str) -> Response:
     # > A successful response MUST contain the size in bytes of the uploaded blob or manifest in
     # > the header `Content-Length`.
     blob = context.blobs.stat(request.name, Digest.parse(digest))
-    if none_match(request.header("HTTP_IF_NONE_MATCH"), blob.digest):
+    if is_held(request.environ, blob.digest):
         return _not_modified(blob)
     return Response(200, _headers(blob), b"", Span(0, blob.size))
 
@@ -41,13 +41,13 @@ def head(context: Context, request: Request, digest: str) -> Response:
 def get(context: Context, request: Request, digest: str) -> Response:
     """The blob, or the one range of it that is asked for."""
     blob = context.blobs.find(request.name, Digest.parse(digest))
-    if none_match(request.header("HTTP_IF_NONE_MATCH"), blob.digest):
+    if is_held(request.environ, blob.digest):
         return _not_modified(blob)
     wanted, if_range = request.header("HTTP_RANGE"), request.header("HTTP_IF_RANGE")
     span = range_of(wanted, if_range, blob.digest, blob.size)
     content = context.blobs.open(request.name, blob)
     # A range that is ignored is one that nginx might not ignore.
-    if context.accelerator and (wanted is None) == (span is None):
+    if context.accelerator and (wanted is None) == (span is None) and _is_plain(request):
         place = context.accelerator.place(request.environ, blob.digest)
         if place is not None:
             content.close()
@@ -59,6 +59,12 @@ def get(context: Context, request: Request, digest: str) -> Response:
     last = span.first + span.length - 1
     part = ("Content-Range", f"bytes {span.first}-{last}/{blob.size}")
     return Response(206, [*_headers(blob), part], body, span)
+
+
+def _is_plain(request: Request) -> bool:
+    """Whether nginx has nothing to judge: it knows the date of its file, but no ETag."""
+    environ = request.environ
+    return "HTTP_IF_MATCH" not in environ and "HTTP_IF_UNMODIFIED_SINCE" not in environ
 
 
 def _at_once(context: Context, content: BinaryIO, span: Span) -> bytes:

@@ -1,10 +1,12 @@
 """Pure decisions about a request's conditional, range and paging headers."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from registry_wsgi.errors import (
+    CONTENT_DIFFERS,
     PARAMETER_INVALID,
     RANGE_NOT_SATISFIABLE,
     UPLOAD_RANGE_INVALID,
@@ -42,12 +44,20 @@ def strong_tags(header: str) -> tuple[str, ...]:
     return tuple(quoted or bare for weak, quoted, bare in _ENTITY_TAG.findall(header) if not weak)
 
 
-def none_match(header: str | None, digest: Digest) -> bool:
-    """Whether the client has this content already (RFC 9110, 13.1.2): answer 304."""
-    if header is None:
-        return False
-    tags = entity_tags(header)
-    return digest in tags or "*" in tags
+def is_held(environ: Mapping[str, Any], digest: Digest) -> bool:
+    """Whether who reads has this content already: answer 304 (RFC 9110, 13.1.2).
+
+    Raises RegistryError (412) where If-Match asks for other content.
+    """
+    # > When recipient is the origin server and If-Match is present, evaluate the If-Match
+    # > precondition: [...] if false, respond 412 (Precondition Failed) [...]
+    # > When If-None-Match is present, evaluate the If-None-Match precondition: [...] if false for
+    # > GET/HEAD, respond 304 (Not Modified)                       (RFC 9110, 13.2.2)
+    wanted, unwanted = environ.get("HTTP_IF_MATCH"), environ.get("HTTP_IF_NONE_MATCH")
+    named = (digest, "*")
+    if wanted is not None and not any(tag in named for tag in strong_tags(wanted)):
+        raise RegistryError(CONTENT_DIFFERS, {"digest": digest})
+    return unwanted is not None and any(tag in named for tag in entity_tags(unwanted))
 
 
 def range_of(header: str | None, if_range: str | None, digest: Digest, size: int) -> Span | None:

@@ -6,7 +6,7 @@ from registry_wsgi.names import Digest, Reference, Tag, parse_reference
 from registry_wsgi.oci import MANIFEST_LIMIT
 from registry_wsgi.services.manifests import Expectation, Put, StoredManifest
 from registry_wsgi.web.bodies import read_all
-from registry_wsgi.web.conditions import entity_tags, none_match, strong_tags
+from registry_wsgi.web.conditions import entity_tags, is_held, strong_tags
 from registry_wsgi.web.context import Context
 from registry_wsgi.web.request import Request
 from registry_wsgi.web.responses import Headers, Response, digest_header, empty, etag_header
@@ -33,7 +33,7 @@ def _headers(manifest: StoredManifest) -> Headers:
 def _answer(request: Request, manifest: StoredManifest) -> Response:
     # Accept is no reason to refuse: there is one representation, and clients that cannot read it
     # say so better than a 404 does. A tag on an index is served as that index.
-    if none_match(request.header("HTTP_IF_NONE_MATCH"), manifest.digest):
+    if is_held(request.environ, manifest.digest):
         return empty(304, digest_header(manifest.digest), etag_header(manifest.digest))
     return Response(200, _headers(manifest), manifest.body)
 

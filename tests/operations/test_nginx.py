@@ -45,6 +45,10 @@ CONDITIONS: dict[str, dict[str, str]] = {
     "what the client has": {"If-None-Match": TAG},
     "what the client has not": {"If-None-Match": '"other"'},
     "something newer than a date": {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"},
+    "something older than a date": {"If-Unmodified-Since": "Fri, 01 Jan 1999 00:00:00 GMT"},
+    "what it should be": {"If-Match": TAG},
+    "what it should not be": {"If-Match": '"other"'},
+    "a range of what it should be": {"If-Match": TAG, "Range": "bytes=5-9"},
     "with an id": {"X-Request-Id": "an-id"},
 }
 

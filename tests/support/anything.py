@@ -219,7 +219,13 @@ REFERENCE_HEADERS = st.fixed_dictionaries(
     optional={"If-Match": ENTITY_TAGS, "If-None-Match": ENTITY_TAGS},
 )
 RANGE_HEADERS = st.fixed_dictionaries(
-    {}, optional={"Range": SPANS, "If-Range": ENTITY_TAGS, "If-None-Match": ENTITY_TAGS}
+    {},
+    optional={
+        "Range": SPANS,
+        "If-Range": ENTITY_TAGS,
+        "If-Match": ENTITY_TAGS,
+        "If-None-Match": ENTITY_TAGS,
+    },
 )
 BLOB_PATHS = st.builds("/v2/{}/blobs/{}".format, MINE, DIGESTS)
 TAGS = st.sampled_from(["v1", "multi", "new"])

@@ -255,6 +255,22 @@ def test_what_the_client_lacks_is_sent(http: Verbs, blob: str, header: str) -> N
     assert http.get(blob, 200, If_None_Match=header).body == CONTENT
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("header", "status"), [(ETAG, 200), ("*", 200), ('"other"', 412), (f"W/{ETAG}", 412)]
+)
+def test_if_match_is_kept(http: Verbs, blob: str, method: str, header: str, status: int) -> None:
+    """If-Match with this blob's validator gets it, and with any other 412."""
+    answer = http.request(method, blob, None, status, {"If-Match": header})
+
+    assert (answer.body == CONTENT) is ((method, status) == ("GET", 200))
+
+
+def test_if_match_comes_before_a_range(http: Verbs, blob: str) -> None:
+    """With another validator the range is not looked at."""
+    http.get(blob, 412, If_Match='"other"', Range="bytes=5-2")
+
+
 def test_not_modified_comes_before_a_range(http: Verbs, blob: str) -> None:
     """A client that has it all is told so, whatever range it asks for."""
     http.get(blob, 304, If_None_Match=ETAG, Range="bytes=5-2")

@@ -129,6 +129,32 @@ def test_a_moved_tag_is_sent_again(http: Verbs, repository: str, pushed: Pushed)
     assert answer.body == moved.body
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("form", ['"{}"', "{}", '"x", "{}"', "*"])
+def test_what_the_tag_should_be_on_is_sent(
+    http: Verbs, repository: str, pushed: Pushed, method: str, form: str
+) -> None:
+    """If-Match with the manifest's digest changes nothing."""
+    headers = {"If-Match": form.format(pushed.digest)}
+    answer = http.request(method, manifest_path(repository, "latest"), None, 200, headers)
+
+    assert answer["Docker-Content-Digest"] == pushed.digest
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("form", ['"x"', "", 'W/"{}"'], ids=["other", "empty", "weak"])
+def test_what_the_tag_should_not_be_on_is_not_sent(
+    http: Verbs, repository: str, pushed: Pushed, method: str, form: str
+) -> None:
+    """If-Match with anything else gets 412, and comes before If-None-Match."""
+    headers = {"If-Match": form.format(pushed.digest), "If-None-Match": f'"{pushed.digest}"'}
+    answer = http.request(method, manifest_path(repository, "latest"), None, 412, headers)
+
+    if method == "GET":
+        (error,) = answer.json()["errors"]
+        assert (error["code"], error["detail"]) == ("DIGEST_INVALID", {"digest": pushed.digest})
+
+
 @pytest.mark.parametrize("reference", ["nothing", UNKNOWN_DIGEST, "x" * 129, ".x", "-x", "a%20b"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
 def test_an_unknown_manifest_is_not_found(
