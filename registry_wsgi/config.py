@@ -32,6 +32,9 @@ class ConfigError(Exception):
     """A setting that cannot be; the message names it, where it came from and what would do."""
 
 
+LONG_NUMBER: Final = 256
+"""Bits of a whole number up to which it is shown in an error."""
+
 _WORDS: Final = {"true": True, "yes": True, "on": True, "1": True}
 _WORDS_OFF: Final = {"false": False, "no": False, "off": False, "0": False}
 
@@ -67,7 +70,10 @@ def _checked(row: Row, value: Any, origin: str) -> Any:
         raise ConfigError(f"{origin}: {row.name} must be {kind.get(row.type, 'a string')}")
     problem = row.check(value) if row.check else None
     if problem:
-        raise ConfigError(f"{origin}: {row.name} = {value!r}: {problem}")
+        # Of a number in hexadecimals Python reads more digits than it writes.
+        is_long = isinstance(value, int) and value.bit_length() > LONG_NUMBER
+        shown = "a number too long to show" if is_long else repr(value)
+        raise ConfigError(f"{origin}: {row.name} = {shown}: {problem}")
     return value
 
 
@@ -84,8 +90,8 @@ def _from_file(path: Path) -> tuple[dict[str, Any], tuple[AccessRule, ...]]:
         document = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"{origin}: cannot be read: {error.strerror}") from error
-    # Not TOML, not UTF-8, or a number of more digits than Python reads.
-    except ValueError as error:
+    # Not TOML, not UTF-8, or more digits or brackets than Python reads.
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{origin}: not TOML: {error}") from error
     rules: Any = document.pop("access", [])
     values: dict[str, Any] = {}

@@ -54,12 +54,17 @@ def again_in(seconds: int) -> tuple[tuple[str, str], ...]:
 class StorageFault(Exception):  # noqa: N818 - a fault is not the caller's error
     """The disk or the index could not do what was asked.
 
-    ``path`` and ``reason`` are for the operator's log, never for the client.
+    Its text is for the operator, never for the client: what, where, and what the system said.
     """
 
     reason: str
     path: str = ""
     cause: BaseException | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        where = f" ({self.path})" if self.path else ""
+        said = getattr(self.cause, "strerror", None) or self.cause
+        return f"{self.reason}{where}: {said}" if said else f"{self.reason}{where}"
 
     @property
     def full(self) -> bool:

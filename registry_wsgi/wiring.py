@@ -68,10 +68,16 @@ def open_existing(config: Config) -> Storage:
 
     A backup is none.
     """
-    data = Path(config.storage.data).absolute()
-    if not any((data / name).exists() for name in (INDEX_NAME, "blobs")):
-        raise StorageFault("there is no registry here: name its --data DIR", str(data))
+    if not exists(config):
+        reason = "there is no registry here: name its --data DIR"
+        raise StorageFault(reason, str(Path(config.storage.data).absolute()))
     return open_or_make(config)
+
+
+def exists(config: Config) -> bool:
+    """Whether the data directory has been made."""
+    data = Path(config.storage.data)
+    return any((data / name).exists() for name in (INDEX_NAME, "blobs"))
 
 
 def open_or_make(config: Config) -> Storage:

@@ -328,6 +328,11 @@ FILE_ERRORS = {
         "server.certfile and server.keyfile go together",
     ),
     "not TOML": ("[server\n", "not TOML: "),
+    "nested too deep": (f"a = {'[' * 6000}", "not TOML: "),
+    "a number that Python cannot write": (
+        f"[gc]\ngrace = 0x{'f' * 6000}\n",
+        "gc.grace = a number too long to show: ",
+    ),
     "access as one table": ("[access]\n", "access rules are tables: [[access]]"),
     "access as a value": ("access = [1]\n", "an [[access]] rule has exactly"),
     "a rule without users": (

@@ -3,8 +3,9 @@
 import argparse
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from registry_wsgi.cli.backup import holding_off_gc
 from registry_wsgi.cli.common import Command, human, refuse_latched
@@ -13,7 +14,7 @@ from registry_wsgi.cli.transfer import COMPLETE, INCOMPLETE
 from registry_wsgi.config import Config
 from registry_wsgi.services.adopting import Wishes
 from registry_wsgi.services.foreign import Finding, Taken
-from registry_wsgi.wiring import open_or_make
+from registry_wsgi.wiring import exists, open_or_make
 from registry_wsgi.wiring_transfer import build_adoption
 
 
@@ -79,8 +80,17 @@ class _Report:
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
+    if options.dry_run and not exists(config):
+        with TemporaryDirectory() as empty:
+            storage = replace(config.storage, data=empty)
+            return _adopt(options, replace(config, storage=storage))
+    return _adopt(options, config)
+
+
+def _adopt(options: argparse.Namespace, config: Config) -> int:
     storage = open_or_make(config)
-    refuse_latched(storage)
+    if not options.dry_run:
+        refuse_latched(storage)
     wishes = Wishes(options.dry_run, options.overwrite, options.prune_tags)
     service, check = build_adoption(
         config, storage, Path(options.root), wishes, copying=options.copy

@@ -27,9 +27,10 @@ def _flags(options: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _run(options: argparse.Namespace, config: Config) -> int:
-    if config.server.read_only:
+    writing = not options.dry_run
+    if writing and config.server.read_only:
         raise RegistryError(UNAVAILABLE, "the registry is read-only")
-    with opened(config, writing=True) as storage:
+    with opened(config, writing=writing) as storage:
         _collect(options, config, storage)
     return 0
 

@@ -33,7 +33,7 @@ def _fsck(options: argparse.Namespace, config: Config) -> int:
                 notes += finding.note
                 print(json.dumps(dataclasses.asdict(finding)) if options.json else _line(finding))
     except StorageFault as fault:
-        print(f"fsck could not check: {fault.reason} ({fault.path})", file=sys.stderr)
+        print(f"fsck could not check: {fault}", file=sys.stderr)
         return UNCHECKED
     summary = {"problems": problems, "notes": notes}
     verdict = "sound" if not problems else "NOT sound"

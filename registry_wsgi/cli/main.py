@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings: Config = options.read()
         status: int = options.run(options, settings)
     except (ConfigError, StorageFault, OSError) as error:
-        print(f"registry-wsgi: {_reason(error)}", file=sys.stderr)
+        print(f"registry-wsgi: {error}", file=sys.stderr)
         return 2
     except CommandError as error:
         print(f"registry-wsgi: {error}", file=sys.stderr)
@@ -95,9 +95,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return status
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, StorageFault):
-        return f"{error.reason} ({error.path})" if error.path else error.reason
-    return str(error)

@@ -32,7 +32,7 @@ def leased(lease: Callable[[], bool]) -> bool:
     try:
         return lease()
     except StorageFault as fault:
-        LOG.warning("a lease was not kept: %s: %s", fault.reason, fault.cause)
+        LOG.warning("a lease was not kept: %s", fault)
         return True
 
 

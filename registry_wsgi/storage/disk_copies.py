@@ -280,8 +280,8 @@ def held(directory: Path, operation: int) -> Iterator[None]:
     try:
         try:
             fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageFault("another backup or restore uses it", str(directory), error) from None
+        except BlockingIOError:
+            raise StorageFault("another backup or restore uses it", str(directory)) from None
         yield
     finally:
         os.close(descriptor)

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -180,6 +181,13 @@ class FileOps:
         except FileNotFoundError:
             return False
         return True
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, or a directory with all that is in it."""
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            self.unlink(path)
 
     def allocate(self, path: Path, size: int) -> None:
         """Create a file of ``size`` bytes that are on the disk, or leave none."""

@@ -3,7 +3,7 @@
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -48,11 +48,19 @@ class DirectoryWriter:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Make the directory; what a failed export leaves in it has to be removed by hand."""
-        if self._path.exists() and (not self._path.is_dir() or any(self._path.iterdir())):
+        """Make the directory, or take an empty one, where something may be mounted."""
+        is_new = not self._path.exists()
+        if not is_new and (not self._path.is_dir() or any(self._path.iterdir())):
             raise StorageFault("there is something already", str(self._path))
         self._ops.make_directory(self._path)
-        yield
+        with ExitStack() as undoing:
+            undoing.callback(self._undo, is_new=is_new)
+            yield
+            undoing.pop_all()
+
+    def _undo(self, *, is_new: bool) -> None:
+        for path in [self._path] if is_new else list(self._path.iterdir()):
+            self._ops.remove(path)
 
     def add(self, digest: Digest, size: int, blocks: Iterable[Block]) -> None:
         """Write a file; its name appears once it is whole."""

@@ -78,7 +78,7 @@ class Keys:
             try:
                 self._keys = tuple(read(self._path))
             except StorageFault as fault:
-                LOG.error("%s (%s): the keys read last stay in force", fault.reason, self._path)  # noqa: TRY400 - no trace is needed
+                LOG.error("%s; the keys read last stay in force", fault)  # noqa: TRY400 - no trace is needed
         return self._keys
 
     def __iter__(self) -> Iterator[bytes]:

@@ -169,7 +169,7 @@ class App:
 
     @staticmethod
     def _storage_failure(fault: StorageFault) -> RegistryError:
-        LOG.error("storage: %s (%s): %s", fault.reason, fault.path, fault.cause)
+        LOG.error("storage: %s", fault)
         row = STORAGE_FULL if fault.full else UNAVAILABLE
         return RegistryError(row, fault.reason, headers=again_in(5))
 

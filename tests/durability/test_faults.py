@@ -142,6 +142,7 @@ def test_no_command_writes_after_a_disk_error(
     assert "a disk error stopped writes: start the registry anew" in ended.stderr
     assert (server.data / "secret").read_bytes() == secret
     assert command(server.data, "group", "list").stdout == ""
+    assert command(server.data, "gc", "--dry-run").stdout.startswith("would remove")
     still_pulls(server.http)
 
 

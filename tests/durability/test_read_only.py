@@ -96,6 +96,7 @@ READING = {
     "the audit trail": ("audit",),
     "what there is": ("stats",),
     "events": ("events", "list"),
+    "what gc would remove": ("gc", "--dry-run"),
     "an export": ("export", "test/app", "{folder}/export"),
     "a backup": ("backup", "{folder}/backup"),
 }

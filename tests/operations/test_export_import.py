@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import pytest
 from support.commands import registry_wsgi
 from support.images import sha256
+from support.mounts import free, tmpfs
 from support.opened import Content, opened
 from support.storage import foreign_image, image
 from support.transfers import (
@@ -352,8 +353,24 @@ def test_a_corrupt_blob_ends_an_export(data: Path, folder: Path, content: bytes,
     ended = registry_wsgi("export", APP, folder / form, data=data, expect=2)
 
     assert str(digest) in ended.err or digest.hex in ended.err
-    assert not (folder / "layout.tar").exists()
-    assert not (folder / "layout" / "index.json").exists()
+    assert sorted(path.name for path in folder.iterdir()) == ["data"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_full_disk_ends_an_export_and_is_given_its_room_back(
+    data: Path, folder: Path, form: str
+) -> None:
+    """An export that does not fit says so, and leaves nothing: there it can be tried again."""
+    with opened(data) as here:
+        put_image(here, OTHER, bytes(100_000), "large")
+    with tmpfs(folder / "disk", "64k") as disk:
+        (disk / "layout").mkdir()
+        before = free(disk)
+        ended = registry_wsgi("export", OTHER, disk / form, data=data, expect=2)
+
+        assert "No space left on device" in ended.err
+        assert [path.name for path in disk.rglob("*")] == ["layout"]
+        assert free(disk) == before
 
 
 def test_gc_waits_for_an_export(data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

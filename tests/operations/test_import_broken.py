@@ -242,6 +242,19 @@ def test_what_is_broken_is_foretold(tree: Tree, folder: Path, case: Case) -> Non
     assert standing(folder / "data") == before
 
 
+def test_what_would_be_taken_is_foretold_before_there_is_a_registry(
+    tree: Tree, folder: Path
+) -> None:
+    """A dry run into a data directory that is not there counts what an import takes; none is made."""
+    words = ("import-distribution", tree.root, "--json")
+    foretold = registry_wsgi(*words, "--dry-run", data=folder / "data").json()
+    was_made = (folder / "data").exists()
+    taken = registry_wsgi(*words, data=folder / "data").json()
+
+    assert not was_made
+    assert sum(foretold["counts"].values()) == sum(taken["counts"].values()) > 0
+
+
 def test_a_mended_registry_catches_up(tree: Tree, folder: Path) -> None:
     """What was broken is taken by the next run, once it has been mended there."""
     tree.data(LAYER_DIGEST).unlink()

@@ -104,8 +104,8 @@ def _explained(path: Path, error: sqlite3.Error) -> StorageFault:
         return StorageFault("the disk is full: free some space first", str(path), error)
     if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         advice = f"restore a backup, or salvage it with: sqlite3 {path.name} .recover"
-        return StorageFault(f"the index is damaged ({error}): {advice}", str(path), error)
-    return StorageFault(f"the index cannot be prepared ({error})", str(path), error)
+        return StorageFault(f"the index is damaged: {advice}", str(path), error)
+    return StorageFault("the index cannot be prepared", str(path), error)
 
 
 def saved_age(path: Path) -> SavedAge:
