@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -87,11 +89,17 @@ class SqlitePlace:
 def memory_directory() -> Iterator[Path]:
     """A directory that is gone afterwards, in memory where the machine has such a file system.
 
-    A store is hundreds of directories, and no test that uses this is about a disk.
+    A store is hundreds of directories, and no test that uses this is about a disk. buildah makes
+    an image's name of a layout's path: tempfile's names may end in what no name may.
     """
     memory = "/dev/shm"
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
-        yield Path(name)
+    parent = memory if os.access(memory, os.W_OK) else tempfile.gettempdir()
+    folder = Path(parent, f"rw-{uuid.uuid4().hex}")
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
