@@ -159,6 +159,9 @@ BLOB_REFERENCED: Final = ErrorRow(
 PARAMETER_INVALID: Final = ErrorRow(
     "UNSUPPORTED", 400, "a query parameter is malformed, repeated or out of range", "code-13"
 )
+HOST_MISSING: Final = ErrorRow(
+    "UNSUPPORTED", 400, "a request of HTTP/1.1 has a Host header", "RFC 9112 3.2"
+)
 ROUTE_UNKNOWN: Final = ErrorRow("UNSUPPORTED", 404, "there is nothing at this path", "code-13")
 CODING_UNSUPPORTED: Final = ErrorRow(
     "UNSUPPORTED", 501, "transfer codings other than chunked are unsupported", "RFC 9112 6.1"

@@ -5,6 +5,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any, Final, Protocol
 
 from gunicorn.http.errors import ParseException
@@ -64,7 +65,8 @@ NO_BODY: Final = NoBody()
 class Reception:
     """One body's reception: it waits for a place, and is cut when silent or too slow.
 
-    One that is ``held_back`` is asked for when it has a place.
+    One that is ``held_back`` is asked for when it has a place. ``left_over`` tells what came of one
+    that broke off and was not yielded.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Reception:
         place: Place,
         seconds: float,
         held_back: connection.HeldBack | None = None,
+        left_over: Callable[[], bytes] = bytes,
     ) -> None:
         self.length = body.length
         self.received = 0
@@ -82,6 +85,7 @@ class Reception:
         self._place = place
         self._seconds = seconds
         self._held_back = held_back
+        self._left_over = left_over
         self._most: int | None = None
         self._wanted = True
 
@@ -96,7 +100,7 @@ class Reception:
         with self._place(), _silence(self._source, self._seconds):
             self._ask()
             since, size = time.monotonic(), 0
-            for block in self._body.blocks():
+            for block in self._arriving():
                 self.received += len(block)
                 size += len(block)
                 if self._most is not None and self.received > self._most:
@@ -108,6 +112,14 @@ class Reception:
                     if size < passed * SLOWEST or not self._wanted:
                         raise BodyCut(f"{size} bytes came in {passed:.0f} s")
                     since, size = time.monotonic(), 0
+
+    def _arriving(self) -> Iterator[memoryview]:
+        try:
+            yield from self._body.blocks()
+        except BodyCut:
+            if left := self._left_over():
+                yield memoryview(left)
+            raise
 
     def _ask(self) -> None:
         held, self._held_back = self._held_back, None
@@ -153,7 +165,10 @@ class BodyReader:
         held_back = connection.held_back(environ)
         # What is here needs no place to wait in, and no limit of silence.
         place = nullcontext if is_here else self.lanes.of(body.length).entered
-        return Reception(body, None if is_here else source, place, self._seconds, held_back)
+        left_over = partial(connection.left_over, environ.get("wsgi.input"))
+        return Reception(
+            body, None if is_here else source, place, self._seconds, held_back, left_over
+        )
 
 
 def has_body(environ: Environ) -> bool:

@@ -150,6 +150,15 @@ def ends_connection(body: Any) -> bool:
     return bool(getattr(body, "failed", False))
 
 
+def wants_close(environ: dict[str, Any]) -> bool:
+    """Whether this is to be the client's last request; gunicorn sees it in no list of options."""
+    # > A server that receives a "close" connection option MUST initiate closure of the connection
+    # > [...] after it sends the final response to the request that contained the "close"
+    # > connection option.                                            (RFC 9112, 9.6)
+    options: str = environ.get("HTTP_CONNECTION", "")
+    return "," in options and "close" in (one.strip().lower() for one in options.split(","))
+
+
 def held_back(environ: dict[str, Any]) -> HeldBack | None:
     """The body that ``hold_back`` was called for, if it was."""
     body = environ.get("wsgi.input")
@@ -168,6 +177,19 @@ def has_arrived(body: Any, source: Any, length: int) -> bool:
         return False
     left = length - len(unreader.buf.getbuffer())
     return left <= 0 or _arrived(source) >= left
+
+
+def left_over(body: Any) -> bytes:
+    """What gunicorn's readers have of a body whose reading failed: they drop none of it."""
+    reader: Any = getattr(body, "reader", None)
+    if type(body) is not GunicornBody or not getattr(body, "failed", False):
+        return b""
+    begun: bytes = body.buf.getvalue()
+    if type(reader) is ChunkedReader:
+        return begun + bytes(reader.buf.getvalue())
+    if type(reader) is LengthReader:
+        return begun + bytes(reader.unreader.buf.getvalue()[: reader.length])
+    return begun
 
 
 def _arrived(source: socket.socket) -> int:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from gunicorn.http.wsgi import Response
 
 from registry_wsgi.server.background import Background
-from registry_wsgi.server.connection import ends_connection
+from registry_wsgi.server.connection import ends_connection, wants_close
 from registry_wsgi.server.lanes import Lanes
 from registry_wsgi.server.outgoing import (
     DEFERRAL,
@@ -106,6 +106,6 @@ class Entry:
             return self._app(environ, start_response)
         response.__class__ = QuietResponse
         parts = self._app(environ, start_response)
-        if ends_connection(environ["wsgi.input"]):
+        if ends_connection(environ["wsgi.input"]) or wants_close(environ):
             response.force_close()
         return parts

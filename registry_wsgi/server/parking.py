@@ -174,7 +174,12 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         lane = _lane_of(req, conn.sock, self._lanes)
         if is_known():
             hold_back(req)
+        waited_for = conn.__dict__.pop("waits_for", None)
         if lane is None:
+            conn.__dict__.pop("waits_until", None)
+            if waited_for is not None:
+                # Its body came while it waited: the place that it was woken for is another's.
+                waited_for.on_leave()
             return self._answer_in_part(req, conn)
         until = conn.__dict__.pop("waits_until", None) or time.monotonic() + WAIT_SECONDS
         if not lane.reserve() and time.monotonic() < until:

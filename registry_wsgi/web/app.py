@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import MapAdapter, RequestRedirect
 
 from registry_wsgi.errors import (
+    HOST_MISSING,
     INTERNAL,
     ROUTE_UNKNOWN,
     STORAGE_FULL,
@@ -96,8 +97,13 @@ class App:
         return send(response, environ, start_response)
 
     def _handle(self, request: Request) -> Response:
-        request.address = self._context.locator.client(request.environ)
-        path = _path(request.environ)
+        # > A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
+        # > message that lacks a Host header field                    (RFC 9112, 3.2)
+        environ = request.environ
+        if "HTTP_HOST" not in environ and _is_of_http_1_1(environ):
+            raise RegistryError(HOST_MISSING)
+        request.address = self._context.locator.client(environ)
+        path = _path(environ)
         try:
             found = self._match(request.method, path)
         except RequestRedirect:
@@ -172,6 +178,11 @@ class App:
         LOG.error("storage: %s", fault)
         row = STORAGE_FULL if fault.full else UNAVAILABLE
         return RegistryError(row, fault.reason, headers=again_in(5))
+
+
+def _is_of_http_1_1(environ: Environ) -> bool:
+    """Whether this came over a connection, in that version: WSGI alone asks for no Host."""
+    return "RAW_URI" in environ and environ.get("SERVER_PROTOCOL") == "HTTP/1.1"
 
 
 def _not_allowed(request: Request, why: str) -> RegistryError:

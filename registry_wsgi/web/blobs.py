@@ -5,7 +5,7 @@ from typing import BinaryIO
 from registry_wsgi.errors import WouldWait
 from registry_wsgi.names import Digest
 from registry_wsgi.services.blobs import Blob
-from registry_wsgi.web.conditions import Span, is_held, range_of
+from registry_wsgi.web.conditions import Span, is_held, range_of, require_match
 from registry_wsgi.web.context import Context
 from registry_wsgi.web.request import Request
 from registry_wsgi.web.responses import (
@@ -94,5 +94,6 @@ def _not_modified(blob: Blob) -> Response:
 def delete(context: Context, request: Request, digest: str) -> Response:
     """Stop serving the blob in this repository."""
     parsed = Digest.parse(digest)
+    require_match(request.environ, parsed)
     context.blobs.delete(request.name, parsed, request.actor)
     return empty(202, digest_header(parsed))

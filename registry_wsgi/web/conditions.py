@@ -53,11 +53,16 @@ def is_held(environ: Mapping[str, Any], digest: Digest) -> bool:
     # > precondition: [...] if false, respond 412 (Precondition Failed) [...]
     # > When If-None-Match is present, evaluate the If-None-Match precondition: [...] if false for
     # > GET/HEAD, respond 304 (Not Modified)                       (RFC 9110, 13.2.2)
-    wanted, unwanted = environ.get("HTTP_IF_MATCH"), environ.get("HTTP_IF_NONE_MATCH")
-    named = (digest, "*")
-    if wanted is not None and not any(tag in named for tag in strong_tags(wanted)):
+    require_match(environ, digest)
+    unwanted = environ.get("HTTP_IF_NONE_MATCH")
+    return unwanted is not None and not {digest, "*"}.isdisjoint(entity_tags(unwanted))
+
+
+def require_match(environ: Mapping[str, Any], digest: Digest) -> None:
+    """Raise RegistryError (412) where If-Match asks for other content (RFC 9110, 13.1.1)."""
+    wanted = environ.get("HTTP_IF_MATCH")
+    if wanted is not None and {digest, "*"}.isdisjoint(strong_tags(wanted)):
         raise RegistryError(CONTENT_DIFFERS, {"digest": digest})
-    return unwanted is not None and any(tag in named for tag in entity_tags(unwanted))
 
 
 def range_of(header: str | None, if_range: str | None, digest: Digest, size: int) -> Span | None:

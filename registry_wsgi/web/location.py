@@ -19,6 +19,7 @@ _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5}
 _LOOPBACK_HOST: Final = re.compile(
     r"(?:localhost|127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[::1\])(?::[0-9]{1,5})?"
 )
+_ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _SCHEMES: Final = frozenset({"http", "https"})
 
 
@@ -50,7 +51,7 @@ class Locator:
                 return self._forwarded(environ)
             if self._mode == "auto":
                 return ""
-        return _joined(environ["wsgi.url_scheme"], environ.get("HTTP_HOST", ""))
+        return _joined(environ["wsgi.url_scheme"], _host(environ))
 
     def trusted_base(self, environ: Mapping[str, Any]) -> str:
         """The same for where credentials are sent: never by an untrusted word, else empty.
@@ -63,7 +64,7 @@ class Locator:
             return self._forwarded(environ)
         if any(variable in environ for variable in _PROXIED):
             return ""
-        host = environ.get("HTTP_HOST", "")
+        host = _host(environ)
         own = host == self._bind or _LOOPBACK_HOST.fullmatch(host) is not None
         if own and self._bind and is_loopback(environ.get("REMOTE_ADDR", "")):
             return _joined(environ["wsgi.url_scheme"], host)
@@ -80,9 +81,16 @@ class Locator:
         else:
             scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").split(",")[0].strip()
             host = environ.get("HTTP_X_FORWARDED_HOST", "").split(",")[0].strip()
-        return _joined(
-            (scheme or environ["wsgi.url_scheme"]).lower(), host or environ.get("HTTP_HOST", "")
-        )
+        return _joined((scheme or environ["wsgi.url_scheme"]).lower(), host or _host(environ))
+
+
+def _host(environ: Mapping[str, Any]) -> str:
+    """What the client calls this host."""
+    # > When an origin server receives a request with an absolute-form of request-target, the
+    # > origin server MUST ignore the received Host header field (if any) and instead use the host
+    # > information of the request-target.                           (RFC 9112, 3.2.2)
+    absolute = _ABSOLUTE.match(environ.get("RAW_URI", ""))
+    return absolute[1] if absolute else str(environ.get("HTTP_HOST", ""))
 
 
 def _joined(scheme: str, host: str) -> str:

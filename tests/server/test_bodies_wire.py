@@ -196,11 +196,6 @@ MALFORMED: dict[str, bytes] = {
 }
 
 
-def is_kept(way: str, found: str, size: int) -> bool:
-    """Whether the session has what came; through gunicorn a block that breaks off is lost whole."""
-    return found == f"0-{size - 1}" or (way == "plain" and int(found[2:]) < size)
-
-
 def is_refused(reply: Reply | None) -> bool:
     """Whether this is the answer to a body that broke off, or none because the server closed."""
     return reply is None or (reply.status, reply.code) == (400, "BLOB_UPLOAD_INVALID")
@@ -221,7 +216,9 @@ def test_framing_that_is_none_ends_the_connection(
     assert first is not None
     assert is_refused(first)
     assert second is None
-    assert status["Range"] in {"0-0", "0-3", "0-4", "0-8", "0-9"}
+    # Where gunicorn believes a size beyond all measure, what follows is content.
+    believed = len(FINE[3:-2] + framing[22:] + PIPELINED)
+    assert status["Range"] in {"0-0", "0-3", "0-4", "0-8", "0-9", f"0-{believed - 1}"}
 
 
 CUT: dict[str, tuple[str, bytes, int]] = {
@@ -237,7 +234,7 @@ CUT: dict[str, tuple[str, bytes, int]] = {
 
 @pytest.mark.parametrize(("header", "body", "size"), CUT.values(), ids=CUT)
 def test_a_body_that_ends_early_is_no_upload_and_what_came_is_kept(
-    server: RunningServer, way: str, repository: str, header: str, body: bytes, size: int
+    server: RunningServer, repository: str, header: str, body: bytes, size: int
 ) -> None:
     """The client says no more (FIN): 400, the connection closes, and the session has what came."""
     location = open_upload(server.http, repository)
@@ -250,7 +247,7 @@ def test_a_body_that_ends_early_is_no_upload_and_what_came_is_kept(
     assert first is not None
     assert is_refused(first)
     assert second is None
-    assert is_kept(way, status["Range"], size)
+    assert status["Range"] == f"0-{size - 1}"
 
 
 @pytest.mark.parametrize(("header", "body", "size"), CUT.values(), ids=CUT)
@@ -331,7 +328,7 @@ def test_a_client_silent_in_a_body_is_given_up(
     assert first is not None
     assert is_refused(first)
     assert second is None
-    assert is_kept(way, server.http.get(location, expect=204)["Range"], 3)
+    assert server.http.get(location, expect=204)["Range"] == "0-2"
 
 
 DRIPS = {

@@ -266,6 +266,12 @@ def test_if_match_is_kept(http: Verbs, blob: str, method: str, header: str, stat
     assert (answer.body == CONTENT) is ((method, status) == ("GET", 200))
 
 
+def test_a_blob_is_not_deleted_as_another(http: Verbs, blob: str) -> None:
+    """If-Match with another digest keeps a DELETE from doing anything."""
+    http.delete(blob, 412, If_Match='"other"')
+    http.get(blob, 200)
+
+
 def test_if_match_comes_before_a_range(http: Verbs, blob: str) -> None:
     """With another validator the range is not looked at."""
     http.get(blob, 412, If_Match='"other"', Range="bytes=5-2")

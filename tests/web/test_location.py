@@ -128,6 +128,25 @@ def test_a_location_is_by_the_settings_and_trusted_headers(
     assert urlsplit(location).path.startswith("/v2/team/app/blobs/uploads/")
 
 
+@pytest.mark.parametrize(
+    ("server", "target", "expected"),
+    [
+        ("auto", "http://cdn.test:81", "http://cdn.test:81"),
+        ("auto", "HTTP://cdn.test", "http://cdn.test"),
+        ("auto", "http://user@evil", RELATIVE),
+        ("external", "http://cdn.test", "https://registry.example:8443"),
+    ],
+)
+def test_the_host_of_an_absolute_target_goes_before_the_header(
+    servers: Variants, server: str, target: str, expected: str
+) -> None:
+    """A client that names the whole URL, as for a proxy, is told to go on there."""
+    with Wire(servers[server].host) as wire:
+        reply = wire.exchange(request("POST", f"{target}/v2/team/app/blobs/uploads/", None))
+
+    assert (reply.status, base_of(reply.value("Location"))) == (202, expected)
+
+
 @pytest.mark.parametrize("server", ["auto", "trusting", "external", "relative", "unix"])
 def test_a_whole_push_follows_its_locations(servers: Variants, server: str) -> None:
     """Each step's ``Location`` has the same form, and its path leads on."""

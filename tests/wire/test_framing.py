@@ -43,8 +43,13 @@ class Broken:
     kept: frozenset[int] = frozenset({0})
 
 
-def cut(*sizes: int) -> frozenset[int]:
-    """Sizes that a session may have after a body that was cut: what arrived may be kept."""
+def cut(size: int) -> frozenset[int]:
+    """The size that a session has after a body that was cut: what arrived is kept."""
+    return frozenset({size})
+
+
+def malformed(*sizes: int) -> frozenset[int]:
+    """Sizes that it may have after one with bad framing, of which what was sound may be kept."""
     return frozenset(sizes) | {0}
 
 
@@ -65,7 +70,7 @@ BROKEN = [
     Broken("53-empty-size", CHUNKED, b"\r\n" + TEN + b"\r\n0\r\n\r\n"),
     Broken("53-space-and-size", CHUNKED, b" a\r\n" + TEN + b"\r\n0\r\n\r\n"),
     Broken("53-underscore-in-size", CHUNKED, b"0_a\r\n" + TEN + b"\r\n0\r\n\r\n"),
-    Broken("53-twenty-f", CHUNKED, b"F" * 20 + b"\r\n" + TEN, kept=cut(10)),
+    Broken("53-twenty-f", CHUNKED, b"F" * 20 + b"\r\n" + TEN, kept=malformed(10)),
     Broken("53-no-hexadecimal", CHUNKED, b"ten\r\n" + TEN + b"\r\n0\r\n\r\n"),
     Broken("53-nonsense-as-the-end", CHUNKED, b"x\r\n\r\n"),
     Broken("53-minus-zero-as-the-end", CHUNKED, b"-0\r\n\r\n"),
@@ -74,46 +79,58 @@ BROKEN = [
     Broken("53-extension-alone-as-the-end", CHUNKED, b";a=b\r\n\r\n"),
     Broken("53-endless-size", CHUNKED, b"0" * 100_000),
     Broken("53-bad-extension", CHUNKED, b"a;\x01=\r\n" + TEN + b"\r\n0\r\n\r\n"),
-    Broken("54-longer-than-declared", CHUNKED, b"5\r\n" + TEN + b"\r\n0\r\n\r\n", kept=cut(5)),
     Broken(
-        "54-shorter-than-declared", CHUNKED, b"f\r\n" + TEN + b"\r\n0\r\n\r\n", kept=cut(10, 12, 15)
+        "54-longer-than-declared", CHUNKED, b"5\r\n" + TEN + b"\r\n0\r\n\r\n", kept=malformed(5)
     ),
-    Broken("54-no-line-break", CHUNKED, b"a\r\n" + TEN + b"0\r\n\r\n", kept=cut(10)),
+    Broken(
+        "54-shorter-than-declared",
+        CHUNKED,
+        b"f\r\n" + TEN + b"\r\n0\r\n\r\n",
+        kept=malformed(10, 12, 15),
+    ),
+    Broken("54-no-line-break", CHUNKED, b"a\r\n" + TEN + b"0\r\n\r\n", kept=malformed(10)),
     Broken("54-bare-line-feeds", CHUNKED, b"a\n" + TEN + b"\n0\n\n"),
     Broken("55-no-last-chunk", CHUNKED, b"a\r\n" + TEN + b"\r\n", kept=cut(10)),
     Broken("55-half-a-last-chunk", CHUNKED, b"a\r\n" + TEN + b"\r\n0\r\n", kept=cut(10)),
     Broken("55-half-a-chunk", CHUNKED, b"a\r\n01234", kept=cut(5)),
+    Broken(
+        "55-large-and-no-last-chunk",
+        CHUNKED,
+        b"100000\r\n" + bytes(1 << 20) + b"\r\n100000\r\n" + bytes(500_000),
+        bytes(2 << 20),
+        cut((1 << 20) + 500_000),
+    ),
     Broken("55-no-chunk", CHUNKED, b""),
     Broken("55-half-a-size", CHUNKED, b"a\r\n" + TEN + b"\r\n1", kept=cut(10)),
     Broken(
         "57-length-in-the-trailer",
         CHUNKED,
         b"a\r\n" + TEN + b"\r\n0\r\nContent-Length: 5\r\n\r\n",
-        kept=cut(10),
+        kept=malformed(10),
     ),
     Broken(
         "57-host-in-the-trailer",
         CHUNKED,
         b"a\r\n" + TEN + b"\r\n0\r\nHost: evil\r\n\r\n",
-        kept=cut(10),
+        kept=malformed(10),
     ),
     Broken(
         "57-coding-in-the-trailer",
         CHUNKED,
         b"a\r\n" + TEN + b"\r\n0\r\nTransfer-Encoding: x\r\n\r\n",
-        kept=cut(10),
+        kept=malformed(10),
     ),
     Broken(
         "57-no-colon-in-the-trailer",
         CHUNKED,
         b"a\r\n" + TEN + b"\r\n0\r\nnonsense\r\n\r\n",
-        kept=cut(10),
+        kept=malformed(10),
     ),
     Broken(
         "57-endless-trailer",
         CHUNKED,
         b"a\r\n" + TEN + b"\r\n0\r\n" + b"X: y\r\n" * 200_000,
-        kept=cut(10),
+        kept=malformed(10),
     ),
 ]
 

@@ -168,6 +168,7 @@ HEADS = [
     head_of("66-script-name", "GET /v2/ HTTP/1.1", "Host: x", "SCRIPT_NAME: /v2"),
     head_of("66-path-info", "GET /v2/ HTTP/1.1", "Host: x", "PATH_INFO: /healthz"),
     head_of("66-underscores", "GET /v2/ HTTP/1.1", "Host: x", "X_Forwarded_For: 192.0.2.1"),
+    Case("58-no-host", b"GET /v2/ HTTP/1.1\r\n\r\n", [400], "UNSUPPORTED"),
     Case("58-bare-line-feeds", b"GET /v2/ HTTP/1.1\nHost: x\n\n", REFUSED, None, kept=False),
     Case(
         "58-bare-line-feed-in-a-header",
@@ -329,6 +330,23 @@ def test_a_host_that_is_none_is_in_no_location(registry: RunningServer, host: st
 
     assert reply.status in {202, 400}
     assert all(location.startswith("/v2/") for location in reply.values("Location"))
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize(
+    "options",
+    ["close", "TE, close", "close, TE", "x,Close", "TE\r\nConnection: close", "keep-alive, close"],
+)
+def test_a_last_request_ends_its_connection(
+    registry: RunningServer, options: str, version: str
+) -> None:
+    """``close`` among a request's connection options, in any of its headers, is heeded."""
+    head = f"GET /v2/ HTTP/{version}\r\nHost: x\r\nConnection: {options}\r\n\r\n"
+    with Wire(registry.host) as wire:
+        reply = wire.exchange(head.encode())
+        assert not wire.still_serves()
+
+    assert (reply.status, reply.value("Connection")) == (200, "close")
 
 
 def test_a_client_cannot_send_what_a_proxy_answers(registry: RunningServer, pushed: Pushed) -> None:

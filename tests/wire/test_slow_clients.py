@@ -51,6 +51,29 @@ def test_silent_uploads_do_not_keep_others_from_being_served(
     push_image(server.http, NAME, "v2", content=header.encode())
 
 
+def put_head(server: RunningServer, number: int) -> tuple[bytes, bytes]:
+    """The head of a PUT that closes an upload, and its small body."""
+    body = f"small body {number}".encode()
+    target = with_digest(open_upload(server.http, NAME), sha256(body))
+    return request("PUT", request_target(target), None, f"Content-Length: {len(body)}"), body
+
+
+def test_small_bodies_that_come_while_they_wait_are_all_taken(servers: Variants) -> None:
+    """Heads come first, and one body holds the rest up: when it is through, all of them are."""
+    server = servers["patient"]
+    uploads = [put_head(server, number) for number in range(6)]
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(server.host)) for _ in uploads]
+        for wire, (head, _) in zip(wires, uploads, strict=True):
+            wire.send(head)
+            server.http.get("/v2/")
+        for wire, (_, body) in reversed(list(zip(wires, uploads, strict=True))):
+            wire.send(body)
+        replies = [wire.reply("PUT") for wire in wires]
+
+    assert [reply and reply.status for reply in replies] == [201] * len(uploads)
+
+
 @pytest.mark.parametrize("header", ["Content-Length: 20", "Transfer-Encoding: chunked"])
 def test_a_silent_upload_is_given_up_and_can_be_resumed(servers: Variants, header: str) -> None:
     """65: after ``server.body_timeout`` the request has failed, and the session goes on."""
