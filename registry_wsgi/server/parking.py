@@ -181,7 +181,11 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
                 # Its body came while it waited: the place that it was woken for is another's.
                 waited_for.on_leave()
             return self._answer_in_part(req, conn)
-        until = conn.__dict__.pop("waits_until", None) or time.monotonic() + WAIT_SECONDS
+        until = conn.__dict__.pop("waits_until", None)
+        if until is None:
+            until = time.monotonic() + WAIT_SECONDS
+            # Watched for once: a client that is gone would be woken for without end.
+            conn.left = _left_of(req)
         if not lane.reserve() and time.monotonic() < until:
             conn.waits_until = until
             conn.waits_for = lane
@@ -214,6 +218,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._send_rest(conn, rest, reusable=fs.result())
         elif answered and fs.result() is _PARKED:
             self._parked.append(conn)
+            self._watch(conn)
             # A place may have come free since it was refused one.
             self._unpark(conn.waits_for)
         elif answered and is_known() and not fs.result():
@@ -260,6 +265,21 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         outcome.set_result(reusable and complete)
         self.finish_request(conn, outcome)
 
+    def _watch(self, conn: Any) -> None:
+        """Have a small body resumed when it is here: then it needs no place, whoever has that."""
+        left = conn.__dict__.pop("left", 0)
+        if not left or type(conn.sock) is not socket.socket:
+            return
+        with contextlib.suppress(OSError):
+            # As in ``heads``. A unix socket has no mark: it is resumed by the first bytes.
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, left)
+        conn.is_watched = True
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._came, conn))
+
+    def _came(self, conn: Any, client: socket.socket) -> None:  # noqa: ARG002 - as the poller calls
+        if conn in self._parked:  # else it was resumed in this very turn
+            self._resume(conn)
+
     def _unpark(self, lane: Lane) -> None:
         """Let the one that waits longest for this lane try again if there is room."""
         waiting = [conn for conn in self._parked if conn.waits_for is lane]
@@ -275,6 +295,10 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def _resume(self, conn: Any) -> None:
         self._parked.remove(conn)
+        if conn.__dict__.pop("is_watched", False):
+            self.poller.unregister(conn.sock)
+            with contextlib.suppress(OSError):
+                conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         conn.parser = _Again(conn, conn.__dict__.pop("waiting_request"))
         self.enqueue_req(conn)
 
@@ -292,6 +316,14 @@ def _waits_until(conn: Any) -> float:
 def _has_no_body(request: Any) -> bool:
     reader: Any = getattr(request.body, "reader", None)
     return type(reader) is LengthReader and not reader.length
+
+
+def _left_of(request: Any) -> int:
+    """Bytes of a small body that were not received with its head; 0 for one that is not small."""
+    reader: Any = request.body.reader
+    if type(reader) is not LengthReader or not is_small(reader.length):
+        return 0
+    return int(reader.length) - len(reader.unreader.buf.getbuffer())
 
 
 def _lane_of(request: Any, source: Any, lanes: Lanes | None) -> Lane | None:

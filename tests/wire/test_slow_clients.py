@@ -58,20 +58,42 @@ def put_head(server: RunningServer, number: int) -> tuple[bytes, bytes]:
     return request("PUT", request_target(target), None, f"Content-Length: {len(body)}"), body
 
 
-def test_small_bodies_that_come_while_they_wait_are_all_taken(servers: Variants) -> None:
-    """Heads come first, and one body holds the rest up: when it is through, all of them are."""
+@pytest.mark.parametrize("others", [1, 5])
+def test_small_bodies_that_are_here_wait_for_nobody(servers: Variants, others: int) -> None:
+    """Heads came first, and one body does not come: the others are taken, whoever has the place."""
     server = servers["patient"]
-    uploads = [put_head(server, number) for number in range(6)]
+    uploads = [put_head(server, number) for number in range(1 + others)]
     with contextlib.ExitStack() as stack:
         wires = [stack.enter_context(Wire(server.host)) for _ in uploads]
         for wire, (head, _) in zip(wires, uploads, strict=True):
             wire.send(head)
             server.http.get("/v2/")
-        for wire, (_, body) in reversed(list(zip(wires, uploads, strict=True))):
-            wire.send(body)
-        replies = [wire.reply("PUT") for wire in wires]
+        replies = [
+            wire.send(body).reply("PUT")
+            for wire, (_, body) in reversed(list(zip(wires, uploads, strict=True)))
+        ]
 
     assert [reply and reply.status for reply in replies] == [201] * len(uploads)
+
+
+def test_a_small_body_of_a_client_that_leaves_while_it_waits_is_given_up(
+    servers: Variants,
+) -> None:
+    """It is looked after once; the place goes to who comes next."""
+    server = servers["patient"]
+    first, second, third = (put_head(server, number) for number in (10, 11, 12))
+    with Wire(server.host) as holding, Wire(server.host) as waiting:
+        holding.send(first[0])
+        server.http.get("/v2/")
+        with Wire(server.host) as leaving:
+            leaving.send(second[0] + b"a").finish()
+            waiting.send(third[0])
+            server.http.get("/v2/")
+            holding.send(first[1])
+            waiting.send(third[1])
+            replies = [wire.reply("PUT") for wire in (holding, leaving, waiting)]
+
+    assert [reply and reply.status for reply in replies] == [201, 400, 201]
 
 
 @pytest.mark.parametrize("header", ["Content-Length: 20", "Transfer-Encoding: chunked"])
