@@ -3,8 +3,9 @@
 import io
 import os
 import ssl
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from gunicorn.http.wsgi import Response
 
@@ -14,10 +15,14 @@ from registry_wsgi.server.lanes import Lanes
 from registry_wsgi.server.outgoing import (
     DEFERRAL,
     NO_DESCRIPTOR,
+    Piece,
     Rest,
     report_cut,
     send_eagerly,
 )
+
+PIECEWISE: Final = "registry_wsgi.piecewise"
+"""Tells the application that files may be sent in pieces."""
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -34,22 +39,29 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
         content = respiter.filelike
         begin: int = content.tell()
         end = begin + (self.response_length or 0)
-        if DEFERRAL.is_allowed and self.response_length and self.can_sendfile():
+        pieces = deque([Piece(b"", begin, end)])
+        if (several := getattr(respiter, "pieces", None)) is not None:
+            pieces = deque(Piece(*one) for one in several)
+            end = max(piece.end for piece in pieces)
+        if self.response_length and self.sends_pieces():
             self.send_headers()
-            self._send(content, begin, end)
+            self._send(content, pieces, end)
         else:
             super().write_file(respiter)
         if os.fstat(content.fileno()).st_size < end:
             report_cut(content.name)
             self.force_close()
 
-    def _send(self, content: BinaryIO, begin: int, end: int) -> None:
-        """Send a part of a file, or leave the rest of it for later if the client is slow."""
-        reached = begin
+    def sends_pieces(self) -> bool:
+        """Whether parts of files are sent by the kernel, and later where a client is slow."""
+        return DEFERRAL.is_allowed and bool(self.can_sendfile())
+
+    def _send(self, content: BinaryIO, pieces: deque[Piece], end: int) -> None:
+        """Send parts of a file, or leave the rest of them for later if the client is slow."""
         try:
-            reached = send_eagerly(self.sock, content.fileno(), begin, end)
-            if reached < end <= os.fstat(content.fileno()).st_size:
-                DEFERRAL.leave(Rest.of(content, reached, end))
+            send_eagerly(self.sock, content.fileno(), pieces)
+            if pieces and end <= os.fstat(content.fileno()).st_size:
+                DEFERRAL.leave(Rest.of(content, pieces))
                 return
         except io.UnsupportedOperation:
             pass
@@ -57,9 +69,11 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
             if error.errno not in NO_DESCRIPTOR:
                 raise
         self.sock.setblocking(True)
-        if reached < end:
-            # Python's own way copies what the kernel cannot send.
-            self.sock.sendfile(content, reached, end - reached)
+        for piece in pieces:
+            self.sock.sendall(piece.head)
+            if piece.offset < piece.end:
+                # Python's own way copies what the kernel cannot send.
+                self.sock.sendfile(content, piece.offset, piece.end - piece.offset)
 
 
 def nothing_is(method: str, path: str) -> bool:  # noqa: ARG001 - what ``Entry.quick`` is asked
@@ -105,6 +119,7 @@ class Entry:
         if type(response) is not Response:
             return self._app(environ, start_response)
         response.__class__ = QuietResponse
+        environ[PIECEWISE] = response.sends_pieces()
         parts = self._app(environ, start_response)
         if ends_connection(environ["wsgi.input"]) or wants_close(environ):
             response.force_close()

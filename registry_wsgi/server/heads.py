@@ -5,11 +5,20 @@ Looked at where connections are polled; what it says is gunicorn's to judge, in 
 
 import re
 import socket
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Final
 
+from gunicorn.http.errors import LimitRequestHeaders
+
 MOST: Final = 64 << 10
 """Bytes of a head that are waited for: eight times the longest line that gunicorn takes."""
+
+FIELD: Final = 8190
+"""Longest value of a field in bytes, as gunicorn has it."""
+
+LONG_FIELDS: Final = frozenset({"RANGE"})
+"""Those that may be as long as a head: clients ask for a thousand ranges of a layer at once."""
 
 TOO_LONG: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
@@ -30,6 +39,12 @@ class State(Enum):
     """All of it, or enough to refuse it; or the client is gone."""
     ENDLESS = auto()
     """``MOST`` bytes, and no end of it."""
+
+
+def require_short(headers: Iterable[tuple[str, str]]) -> None:
+    """Raise what gunicorn does for a field that is too long, where it was told to take longer."""
+    if any(len(value) > FIELD and name not in LONG_FIELDS for name, value in headers):
+        raise LimitRequestHeaders("limit request headers fields size")
 
 
 def state_of(data: bytes) -> State:

@@ -13,8 +13,10 @@ import os
 import select
 import selectors
 import socket
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -47,19 +49,27 @@ NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
 """What the kernel says when no more files can be open."""
 
 
+@dataclass(slots=True)
+class Piece:
+    """Bytes that go first, then what is from ``offset`` to ``end`` in a file."""
+
+    head: bytes
+    offset: int
+    end: int
+
+
 @dataclass
 class Rest:
     """What is still to be sent of a file, by whoever has this: it owns ``descriptor``."""
 
     descriptor: int
-    offset: int
-    end: int
+    pieces: deque[Piece]
     name: str
 
     @classmethod
-    def of(cls, content: BinaryIO, offset: int, end: int) -> "Rest":
+    def of(cls, content: BinaryIO, pieces: deque[Piece]) -> "Rest":
         """The rest of a file that its reader closes soon; raises OSError."""
-        return cls(os.dup(content.fileno()), offset, end, content.name)
+        return cls(os.dup(content.fileno()), pieces, content.name)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -104,30 +114,46 @@ def report_cut(name: str) -> None:
     LOG.error("%s lost its end while it was sent: run fsck", name)
 
 
-def send_eagerly(connection: socket.socket, descriptor: int, begin: int, end: int) -> int:
-    """Send this much of a file while the client is quick; how far that was.
+def send_eagerly(connection: socket.socket, descriptor: int, pieces: deque[Piece]) -> None:
+    """Send pieces of a file while the client is quick; what was sent is taken off them.
 
-    Less than ``end`` also when the file is shorter. The connection does not block afterwards.
-    Raises OSError; of those io.UnsupportedOperation when no byte of this file can be sent so.
+    Some are left also when the file is shorter. The connection does not block afterwards. Raises
+    OSError; of those io.UnsupportedOperation when no byte of this file can be sent so.
     """
     connection.setblocking(False)
-    offset, waited = begin, 0.0
-    while offset < end:
+    begin, waited = pieces[0].offset, 0.0
+    while pieces:
         try:
-            sent = os.sendfile(connection.fileno(), descriptor, offset, end - offset)
+            if not _send_some(connection, descriptor, pieces, sys.maxsize):
+                break
         except BlockingIOError:
             if waited >= PATIENCE:
                 break
             waited += _wait(connection, PATIENCE - waited)
-            continue
         except OSError as error:
-            if offset == begin and error.errno in UNSUPPORTED:
+            if pieces[0].offset == begin and error.errno in UNSUPPORTED:
                 raise io.UnsupportedOperation("sendfile") from error
             raise
-        if not sent:
-            break
-        offset += sent
-    return offset
+
+
+def _send_some(connection: socket.socket, descriptor: int, pieces: deque[Piece], most: int) -> int:
+    """Send what the client takes of the first piece; 0 where the file has come to its end.
+
+    Raises OSError.
+    """
+    piece = pieces[0]
+    if piece.head:
+        # With content behind it, a packet is not sent for a head alone.
+        more = socket.MSG_MORE if piece.offset < piece.end else 0
+        sent = connection.send(piece.head, more)
+        piece.head = piece.head[sent:]
+    else:
+        length = min(most, piece.end - piece.offset)
+        sent = os.sendfile(connection.fileno(), descriptor, piece.offset, length)
+        piece.offset += sent
+    if not piece.head and piece.offset >= piece.end:
+        pieces.popleft()
+    return sent
 
 
 def _wait(connection: socket.socket, seconds: float) -> float:
@@ -221,8 +247,7 @@ class Sender:
         """Send what the client takes now; whether it is still to be sent something."""
         rest = client.rest
         try:
-            length = min(TURN, rest.end - rest.offset)
-            sent = os.sendfile(client.connection.fileno(), rest.descriptor, rest.offset, length)
+            sent = _send_some(client.connection, rest.descriptor, rest.pieces, TURN)
         except BlockingIOError:
             return True
         except OSError as error:
@@ -234,9 +259,8 @@ class Sender:
             report_cut(rest.name)
             _finish(selector, client, sent=False)
             return False
-        rest.offset += sent
         client.until = time.monotonic() + SILENT
-        if rest.offset < rest.end:
+        if rest.pieces:
             return True
         _finish(selector, client, sent=True)
         return False

@@ -171,6 +171,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Serve the request, in a thread of the pool, or say that it has to wait."""
+        heads.require_short(req.headers)
         lane = _lane_of(req, conn.sock, self._lanes)
         if is_known():
             hold_back(req)

@@ -11,6 +11,7 @@ from gunicorn.app.base import BaseApplication
 
 from registry_wsgi.config import Config, ConfigError
 from registry_wsgi.errors import StorageFault
+from registry_wsgi.server import heads
 from registry_wsgi.server.entry import Entry
 from registry_wsgi.server.known import KNOWN_RELEASE, is_known
 from registry_wsgi.server.master import Master
@@ -67,6 +68,8 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         # X_Forwarded_Host is not X-Forwarded-Host.
         "header_map": "refuse",
     }
+    if fast:  # which judges by itself which ones may be that long
+        settings["limit_request_field_size"] = heads.MOST
     if server.certfile:
         settings |= {"certfile": server.certfile, "keyfile": server.keyfile}
     return settings

@@ -5,8 +5,9 @@ from typing import BinaryIO
 from registry_wsgi.errors import WouldWait
 from registry_wsgi.names import Digest
 from registry_wsgi.services.blobs import Blob
-from registry_wsgi.web.conditions import Span, is_held, range_of, require_match
+from registry_wsgi.web.conditions import Span, is_held, ranges_of, require_match
 from registry_wsgi.web.context import Context
+from registry_wsgi.web.multipart import multipart
 from registry_wsgi.web.request import Request
 from registry_wsgi.web.responses import (
     SMALL_FILE,
@@ -17,10 +18,11 @@ from registry_wsgi.web.responses import (
     etag_header,
 )
 
+_MEDIA_TYPE = "application/octet-stream"
 _FIXED = (
     ("Accept-Ranges", "bytes"),
     ("Cache-Control", "max-age=31536000"),
-    ("Content-Type", "application/octet-stream"),
+    ("Content-Type", _MEDIA_TYPE),
 )
 
 
@@ -39,13 +41,16 @@ def head(context: Context, request: Request, digest: str) -> Response:
 
 
 def get(context: Context, request: Request, digest: str) -> Response:
-    """The blob, or the one range of it that is asked for."""
+    """The blob, or the ranges of it that are asked for."""
     blob = context.blobs.find(request.name, Digest.parse(digest))
     if is_held(request.environ, blob.digest):
         return _not_modified(blob)
     wanted, if_range = request.header("HTTP_RANGE"), request.header("HTTP_IF_RANGE")
-    span = range_of(wanted, if_range, blob.digest, blob.size)
+    spans = ranges_of(wanted, if_range, blob.digest, blob.size)
     content = context.blobs.open(request.name, blob)
+    if len(spans) > 1:
+        return _several(request, blob, spans, content)
+    span = spans[0] if spans else None
     # A range that is ignored is one that nginx might not ignore.
     if context.accelerator and (wanted is None) == (span is None) and _is_plain(request):
         place = context.accelerator.place(request.environ, blob.digest)
@@ -59,6 +64,17 @@ def get(context: Context, request: Request, digest: str) -> Response:
     last = span.first + span.length - 1
     part = ("Content-Range", f"bytes {span.first}-{last}/{blob.size}")
     return Response(206, [*_headers(blob), part], body, span)
+
+
+def _several(request: Request, blob: Blob, spans: tuple[Span, ...], content: BinaryIO) -> Response:
+    """These parts of the blob, in one answer."""
+    if request.at_once:
+        content.close()
+        raise WouldWait
+    answer = multipart(blob.digest, spans, blob.size, _MEDIA_TYPE)
+    headers = [(name, value) for name, value in _headers(blob) if name != "Content-Type"]
+    headers.append(("Content-Type", answer.media_type))
+    return Response(206, headers, content, Span(0, answer.length), pieces=answer.pieces)
 
 
 def _is_plain(request: Request) -> bool:

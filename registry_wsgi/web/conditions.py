@@ -15,7 +15,15 @@ from registry_wsgi.errors import (
 from registry_wsgi.names import Digest
 from registry_wsgi.services.uploads import Chunk
 
-_RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,99})-([0-9]{0,99})|-([0-9]{1,99}))", re.IGNORECASE)
+_RANGE: Final = re.compile(r"([0-9]{1,99})-([0-9]{0,99})|-([0-9]{1,99})")
+# > #element => [ element ] *( OWS "," OWS [ element ] )                    (RFC 9110, 5.6.1.2)
+_RANGES: Final = re.compile(
+    rf"(?i:bytes)=((?:[ \t]*,)*+[ \t]*(?:{_RANGE.pattern})"
+    rf"(?:[ \t]*,[ \t]*(?:{_RANGE.pattern})?)*+)"
+)
+RANGES_LIMIT: Final = 2048
+"""How many ranges are answered with these alone; clients ask for 1,024 at most."""
+
 _CHUNK: Final = re.compile(r"(?i:bytes )?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]{1,19}|\*))?")
 _COUNT: Final = re.compile(r"[0-9]{1,18}")
 _ENTITY_TAG: Final = re.compile(r'(W/)?(?:"([^"]*)"|([^\s",]+))')
@@ -65,28 +73,44 @@ def require_match(environ: Mapping[str, Any], digest: Digest) -> None:
         raise RegistryError(CONTENT_DIFFERS, {"digest": digest})
 
 
-def range_of(header: str | None, if_range: str | None, digest: Digest, size: int) -> Span | None:
-    """The one range that a GET asks for, ``None`` for all of it (RFC 9110, 14.2).
+def ranges_of(
+    header: str | None, if_range: str | None, digest: Digest, size: int
+) -> tuple[Span, ...]:
+    """The ranges that a GET asks for, none for all of it (RFC 9110, 14.2).
 
-    Several ranges, another unit and what is no range are ignored. Raises RegistryError (416) for a
-    range outside the ``size`` bytes, or whose last byte is before its first.
+    Another unit and what is no list of ranges are ignored, as are ranges that come to more than the
+    whole or are very many. Raises RegistryError (416) where all are outside the ``size`` bytes, and
+    for a single one whose last byte is before its first.
     """
     if header is None or (if_range is not None and if_range != f'"{digest}"'):
-        return None
-    match = _RANGE.fullmatch(header.strip())
-    if match is None:
-        return None
-    first_text, last_text, suffix_text = match.groups()
-    if suffix_text is not None:
-        length = min(int(suffix_text), size)
-        first, last = size - length, size - 1
-    else:
-        first = int(first_text)
-        last = min(int(last_text), size - 1) if last_text else size - 1
-    if first > last:
+        return ()
+    match = _RANGES.fullmatch(header.strip())
+    if match is None or header.count(",") >= RANGES_LIMIT:
+        return ()
+    spans = [_span(one[1], one[2], one[3], size) for one in _RANGE.finditer(match[1])]
+    found = tuple(span for span in spans if span is not None and span.length > 0)
+    if len(spans) > 1 and None in spans:
+        return ()
+    if not found:
         headers = (("Content-Range", f"bytes */{size}"),)
         raise RegistryError(RANGE_NOT_SATISFIABLE, {"size": size}, headers=headers)
-    return Span(first, last - first + 1)
+    # > A server that supports range requests MAY ignore or reject a Range header field that
+    # > contains an invalid ranges-specifier [...], a ranges-specifier with more than two
+    # > overlapping ranges, or a set of many small ranges that are not listed in ascending order
+    if len(found) > 1 and sum(span.length for span in found) > size:
+        return ()
+    return found
+
+
+def _span(first: str | None, last: str | None, suffix: str | None, size: int) -> Span | None:
+    """What of ``size`` bytes is in a range; ``None`` where its last is before its first."""
+    if suffix is not None:
+        length = min(int(suffix), size)
+        return Span(size - length, length)
+    start = int(first or 0)
+    if not last:
+        return Span(start, size - start)
+    return Span(start, min(int(last), size - 1) - start + 1) if start <= int(last) else None
 
 
 def chunk_of(header: str | None) -> Chunk | None:

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from registry_wsgi.errors import RegistryError
 from registry_wsgi.names import Digest
 from registry_wsgi.web.conditions import Span
+from registry_wsgi.web.multipart import Piece
 
 Headers = list[tuple[str, str]]
 
@@ -28,13 +29,17 @@ NO_LENGTH: Final = frozenset({204, 304})
 SMALL_FILE: Final = 64 << 10
 """Bytes up to which reading a file and sending it costs less than sendfile(2) does to set up."""
 
+PIECEWISE: Final = "registry_wsgi.piecewise"
+"""Set in the environ by a server that sends the ``pieces`` of a file wrapper: head, begin, end."""
+
 _FILE_BLOCK: Final = 1 << 18
 
 
 class Response(NamedTuple):
     """An answer: ``body`` is its bytes, or a file to send ``span`` of.
 
-    ``delegated`` is how many bytes the proxy sends in place of ``body``.
+    ``delegated`` is how many bytes the proxy sends in place of ``body``. ``pieces`` are sent of the
+    file where it is not one span, which then only has their length.
     """
 
     status: int
@@ -42,6 +47,7 @@ class Response(NamedTuple):
     body: bytes | BinaryIO = b""
     span: Span | None = None
     delegated: int = 0
+    pieces: tuple[Piece, ...] = ()
 
 
 def empty(status: int, *headers: tuple[str, str]) -> Response:
@@ -85,7 +91,7 @@ def send(
     response: Response, environ: Mapping[str, Any], start_response: StartResponse
 ) -> Iterable[bytes]:
     """Start the answer and return what WSGI iterates; a HEAD has the headers of its GET."""
-    status, headers, body, span, _ = response
+    status, headers, body, span = response[:4]
     whole = len(body) if isinstance(body, bytes) else 0
     length = span.length if span else whole
     if status not in NO_LENGTH:
@@ -97,6 +103,8 @@ def send(
     if environ["REQUEST_METHOD"] == "HEAD" or span is None:
         body.close()
         return ()
+    if response.pieces:
+        return _several(body, response.pieces, environ)
     return _file(body, span, environ)
 
 
@@ -112,12 +120,36 @@ def _file(content: BinaryIO, span: Span, environ: Mapping[str, Any]) -> Iterable
     return _blocks(content, span.length)
 
 
-def _blocks(content: BinaryIO, length: int) -> Iterator[bytes]:
-    """``length`` bytes of the file, or an error that cuts the connection: never a short answer."""
+def _several(
+    content: BinaryIO, pieces: tuple[Piece, ...], environ: Mapping[str, Any]
+) -> Iterable[bytes]:
+    """Pieces of the file, left to a server that says it sends such."""
+    if environ.get(PIECEWISE):
+        wrapped: Any = environ["wsgi.file_wrapper"](content, _FILE_BLOCK)
+        wrapped.pieces = [(head, span.first, span.first + span.length) for head, span in pieces]
+        found: Iterable[bytes] = wrapped
+        return found
+    return _pieces(content, pieces)
+
+
+def _pieces(content: BinaryIO, pieces: tuple[Piece, ...]) -> Iterator[bytes]:
     with content:
-        while length:
-            block = content.read(min(length, _FILE_BLOCK))
-            if not block:
-                raise EOFError(content.name)
-            length -= len(block)
-            yield block
+        for head, span in pieces:
+            yield head
+            content.seek(span.first)
+            yield from _read(content, span.length)
+
+
+def _blocks(content: BinaryIO, length: int) -> Iterator[bytes]:
+    with content:
+        yield from _read(content, length)
+
+
+def _read(content: BinaryIO, length: int) -> Iterator[bytes]:
+    """``length`` bytes of the file, or an error that cuts the connection: never a short answer."""
+    while length:
+        block = content.read(min(length, _FILE_BLOCK))
+        if not block:
+            raise EOFError(content.name)
+        length -= len(block)
+        yield block

@@ -5,6 +5,7 @@ import io
 import os
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from registry_wsgi.server import outgoing
-from registry_wsgi.server.outgoing import Deferral, Rest, Sender, send_eagerly
+from registry_wsgi.server.outgoing import Deferral, Piece, Rest, Sender, send_eagerly
 
 CONTENT = os.urandom(1 << 20) * 16
 """More than the kernel holds for a client that takes nothing."""
@@ -71,10 +72,15 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield connection, client
 
 
+def whole() -> deque[Piece]:
+    """All of the file."""
+    return deque([Piece(b"", 0, len(CONTENT))])
+
+
 def rest_of(path: Path, offset: int = 0, end: int = len(CONTENT)) -> Rest:
     """A part of a file, to be sent by somebody."""
     with path.open("rb") as content:
-        return Rest.of(content, offset, end)
+        return Rest.of(content, deque([Piece(b"", offset, end)]))
 
 
 def is_open(descriptor: int) -> bool:
@@ -98,6 +104,38 @@ def test_what_is_left_of_a_file_is_sent(
     Sender().send(connection, rest, outcome)
 
     assert take(client, end - offset) == CONTENT[offset:end]
+    assert outcome.get() is True
+    assert not is_open(rest.descriptor)
+
+
+PIECES = [(b"head", 0, 9_000_000), (b"", 5, 6), (b"x" * 100_000, 7, 7), (b"end", 9, 9)]
+
+
+@pytest.mark.parametrize("how", ["eagerly", "later", "both"])
+def test_pieces_of_a_file_are_sent_in_turn(
+    file: Path, pair: tuple[socket.socket, socket.socket], how: str
+) -> None:
+    """Each begins with its head, however slow the client is, and none is sent twice."""
+    connection, client = pair
+    pieces, outcome = deque(Piece(*one) for one in PIECES), Outcome()
+    expected = b"".join(head + CONTENT[begin:end] for head, begin, end in PIECES)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(take(client, len(expected))))
+    with file.open("rb") as content:
+        if how == "eagerly":
+            reader.start()
+        if how != "later":
+            send_eagerly(connection, content.fileno(), pieces)
+        rest = Rest.of(content, pieces)
+    if how == "eagerly":
+        rest.close()
+        outcome(not pieces)
+    else:
+        Sender().send(connection, rest, outcome)
+        reader.start()
+    reader.join(SECONDS)
+
+    assert got == [expected]
     assert outcome.get() is True
     assert not is_open(rest.descriptor)
 
@@ -206,10 +244,10 @@ def test_a_quick_client_gets_all_of_it_at_once(
     reader = threading.Thread(target=lambda: got.append(take(client, len(CONTENT))))
     reader.start()
     with file.open("rb") as content:
-        reached = send_eagerly(connection, content.fileno(), 0, len(CONTENT))
+        send_eagerly(connection, content.fileno(), pieces := whole())
     reader.join(SECONDS)
 
-    assert reached == len(CONTENT)
+    assert not pieces
     assert got == [CONTENT]
 
 
@@ -219,7 +257,8 @@ def test_a_slow_client_is_left_after_a_while(
     """As much was sent as the kernel holds."""
     connection, client = pair
     with file.open("rb") as content:
-        reached = send_eagerly(connection, content.fileno(), 0, len(CONTENT))
+        send_eagerly(connection, content.fileno(), pieces := whole())
+    reached = pieces[0].offset
 
     assert 0 < reached < len(CONTENT)
     assert take(client, reached) == CONTENT[:reached]
@@ -243,7 +282,7 @@ def test_only_a_file_of_which_nothing_was_sent_may_be_sent_another_way(
 
     monkeypatch.setattr(os, "sendfile", sendfile)
     with file.open("rb") as content, pytest.raises(OSError, match="sendfile") as caught:
-        send_eagerly(pair[0], content.fileno(), 0, len(CONTENT))
+        send_eagerly(pair[0], content.fileno(), whole())
 
     assert caught.type is error
 

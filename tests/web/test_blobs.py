@@ -1,8 +1,12 @@
 """Blobs: end-2 and end-10 of the spec."""
 
+import email
+import email.policy
+
 import pytest
 from support.images import noise, sha256
 from support.pushes import UNKNOWN_DIGEST, image, push_blob, push_image, push_manifest, sha512
+from support.server import ServerFactory
 from support.verbs import Verbs
 
 CONTENT = noise(100_000, "a blob")
@@ -180,14 +184,82 @@ def test_a_range_outside_is_refused(http: Verbs, blob: str, header: str) -> None
         "bytes=+1-2",
         "bytes=1-2-3",
         "bytes 0-1",
-        "bytes=0-1,3-4",
         f"bytes={'9' * 500}-",
         "\xb2-\xb3",
+        "bytes=0-1,4-3",
+        "bytes=0-1,x",
+        "bytes=,",
+        "bytes=0-,0-",
+        "bytes=" + ",".join(["0-0"] * 2100),
     ],
 )
-def test_what_is_no_single_range_is_ignored(http: Verbs, blob: str, header: str) -> None:
-    """Another unit, several ranges and nonsense get the whole blob, with 200."""
+def test_what_is_no_range_is_ignored(http: Verbs, blob: str, header: str) -> None:
+    """Another unit, nonsense, and more than the whole get the whole blob, with 200."""
     assert http.get(blob, 200, Range=header).body == CONTENT
+
+
+SEVERAL = {
+    "bytes=0-1,5-6": [(0, 1), (5, 6)],
+    "bytes=5-6 , 0-0,-3": [(5, 6), (0, 0), (SIZE - 3, SIZE - 1)],
+    "bytes=,0-1,,1-2,": [(0, 1), (1, 2)],
+    "bytes=0-1,100000-,3-3": [(0, 1), (3, 3)],
+    "bytes=" + ",".join(f"{at}-{at}" for at in range(0, 3000, 2)): [
+        (at, at) for at in range(0, 3000, 2)
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"), SEVERAL.items(), ids=["two", "odd", "gaps", "one outside", "1,500"]
+)
+def test_several_ranges_are_served_in_turn(
+    http: Verbs, blob: str, header: str, expected: list[tuple[int, int]]
+) -> None:
+    """Each is a part with its place and its bytes, in the order that was asked for."""
+    answer = http.get(blob, 206, Range=header)
+    message = email.message_from_bytes(
+        b"Content-Type: " + answer["Content-Type"].encode() + b"\r\n\r\n" + answer.body,
+        policy=email.policy.HTTP,
+    )
+    parts = [(part["Content-Range"], part.get_content()) for part in message.iter_parts()]
+
+    assert message.get_content_type() == "multipart/byteranges"
+    assert parts == [
+        (f"bytes {first}-{last}/{SIZE}", CONTENT[first : last + 1]) for first, last in expected
+    ]
+    assert answer["Content-Length"] == str(len(answer.body))
+    assert answer["Etag"] == ETAG
+
+
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_large_ranges_are_sent_whichever_way(fresh_registry: ServerFactory, fast: str) -> None:
+    """By the kernel or through gunicorn: what is sent is what was asked for."""
+    http = fresh_registry(settings=f"[server]\nfast = {fast}\n").http
+    content = noise(9_000_000, "ranges")
+    path = f"/v2/a/blobs/{push_blob(http, 'a', content)}"
+    answer = http.get(path, 206, Range="bytes=1000-4000000,4000001-4000001,5000000-8999999")
+    _, *parts, _ = answer.body.split(f"--{answer['Content-Type'].partition('=')[2]}".encode())
+
+    assert [part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for part in parts] == [
+        content[1000:4_000_001],
+        content[4_000_001:4_000_002],
+        content[5_000_000:],
+    ]
+    assert http.get("/v2/").status == 200
+
+
+def test_one_range_that_is_left_of_several_is_served_alone(http: Verbs, blob: str) -> None:
+    """Where the others are outside the blob no parts are made."""
+    answer = http.get(blob, 206, Range="bytes=100000-,5-9")
+
+    assert (answer.body, answer["Content-Range"]) == (CONTENT[5:10], f"bytes 5-9/{SIZE}")
+
+
+def test_several_ranges_outside_are_refused(http: Verbs, blob: str) -> None:
+    """416, as for a single one."""
+    answer = http.get(blob, 416, Range="bytes=100000-,200000-200001")
+
+    assert answer["Content-Range"] == f"bytes */{SIZE}"
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
