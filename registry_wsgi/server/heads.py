@@ -20,10 +20,8 @@ FIELD: Final = 8190
 LONG_FIELDS: Final = frozenset({"RANGE"})
 """Those that may be as long as a head: clients ask for a thousand ranges of a layer at once."""
 
-TOO_LONG: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"Connection: close\r\nContent-Length: 0\r\n\r\n"
-)
+_TLS: Final = b"\x16"
+"""What a client of TLS begins with (RFC 8446, 5.1)."""
 
 _METHOD: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}"
 _LINE: Final = re.compile(_METHOD + rb" \S+ HTTP/1\.[01]")
@@ -39,6 +37,16 @@ class State(Enum):
     """All of it, or enough to refuse it; or the client is gone."""
     ENDLESS = auto()
     """``MOST`` bytes, and no end of it."""
+    TLS = auto()
+    """None: podman, skopeo and crane try TLS first, then without."""
+
+
+_NO_MORE: Final = b"Connection: close\r\nContent-Length: 0\r\n\r\n"
+REFUSALS: Final = {
+    State.ENDLESS: b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + _NO_MORE,
+    State.TLS: b"HTTP/1.1 400 Bad Request\r\n" + _NO_MORE,
+}
+"""The answers to what is no head; nobody is told of them."""
 
 
 def require_short(headers: Iterable[tuple[str, str]]) -> None:
@@ -52,6 +60,8 @@ def state_of(data: bytes) -> State:
     # > a server that is expecting to receive and parse a request-line SHOULD ignore at least one
     # > empty line (CRLF) received prior to the request-line.            (RFC 9112, 2.2)
     head = data.lstrip(b"\r\n")
+    if head.startswith(_TLS):
+        return State.TLS
     line, is_whole, _ = head.partition(b"\r\n")
     if is_whole:
         may_go_on = b"\r\n\r\n" not in head and _LINE.fullmatch(line) is not None
@@ -68,8 +78,8 @@ def look(client: socket.socket, begun: bytes) -> State:
     Of what is still in the socket nothing is taken. While the head is not whole, the poller is told
     of the socket when there is more than now.
     """
-    if begun and state_of(begun) is State.DECIDABLE:
-        return State.DECIDABLE
+    if begun and (state := state_of(begun)) in {State.DECIDABLE, State.TLS}:
+        return state
     # A unix socket has no mark: it would be told of without end. Behind it is a proxy, which sends
     # whole heads.
     if client.family == socket.AF_UNIX:

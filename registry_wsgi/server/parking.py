@@ -153,7 +153,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             super().on_client_socket_readable(conn, client)
 
     def _is_asked(self, conn: Any, client: Any, waiting: Any) -> bool:
-        """Whether a head is here; one that does not end ends the connection.
+        """Whether a head is here; what can be none ends the connection.
 
         Its time ends it too, which bytes that come one by one do not prolong.
         """
@@ -161,11 +161,11 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             return True
         begun = conn.parser.unreader.buf.getvalue() if conn.parser else b""
         state = heads.look(client, begun)
-        if state is heads.State.ENDLESS:
+        if state in heads.REFUSALS:
             self.poller.unregister(client)
             waiting.remove(conn)
             with contextlib.suppress(OSError):
-                client.send(heads.TOO_LONG)
+                client.send(heads.REFUSALS[state])
             self._close_later(conn)
         return state is heads.State.DECIDABLE
 

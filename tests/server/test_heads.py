@@ -29,7 +29,6 @@ def test_empty_lines_before_it_are_no_end_of_a_head() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"\x16\x03\x01",
         b" GET",
         b"GET  /",
         b"GET / FTP",
@@ -44,6 +43,11 @@ def test_empty_lines_before_it_are_no_end_of_a_head() -> None:
 def test_what_becomes_no_request_is_not_waited_for(data: bytes) -> None:
     """Gunicorn refuses it at once."""
     assert state_of(data) is State.DECIDABLE
+
+
+def test_a_client_of_tls_is_known_by_its_first_byte() -> None:
+    """No method begins with it."""
+    assert state_of(b"\x16") is state_of(b"\x16\x03\x01\r\n\r\n") is State.TLS
 
 
 def test_a_head_without_an_end_is_not_waited_for() -> None:

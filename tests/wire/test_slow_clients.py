@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 
 import pytest
@@ -165,6 +166,19 @@ def test_a_head_without_an_end_is_refused(servers: Variants) -> None:
         reply = wire.reply()
 
     assert reply is None or reply.status == 431
+
+
+def test_a_client_that_tries_tls_first_is_answered_and_not_logged(
+    fresh_registry: ServerFactory,
+) -> None:
+    """As podman, skopeo and crane do: it is told that this is HTTP, and nobody is warned."""
+    server = fresh_registry()
+    with Wire(server.host) as wire, pytest.raises(ssl.SSLError, match="WRONG_VERSION_NUMBER"):
+        ssl.create_default_context().wrap_socket(wire.socket, server_hostname="localhost")
+    server.http.get("/v2/")
+
+    assert "/v2/" in server.log
+    assert "WARNING" not in server.log
 
 
 @pytest.mark.parametrize("begun", [b"\x16\x03\x01\x02\x00\r\n", b"GET / HTTP/9.9\r\n", b"({[;\r\n"])
