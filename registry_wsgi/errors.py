@@ -63,7 +63,7 @@ class StorageFault(Exception):  # noqa: N818 - a fault is not the caller's error
 
     def __str__(self) -> str:
         where = f" ({self.path})" if self.path else ""
-        said = getattr(self.cause, "strerror", None) or self.cause
+        said = getattr(self.cause, "strerror", None) or str(self.cause or "")
         return f"{self.reason}{where}: {said}" if said else f"{self.reason}{where}"
 
     @property
@@ -160,7 +160,7 @@ PARAMETER_INVALID: Final = ErrorRow(
     "UNSUPPORTED", 400, "a query parameter is malformed, repeated or out of range", "code-13"
 )
 HOST_MISSING: Final = ErrorRow(
-    "UNSUPPORTED", 400, "a request of HTTP/1.1 has a Host header", "RFC 9112 3.2"
+    "UNSUPPORTED", 400, "a request of HTTP/1.1 needs a Host header", "RFC 9112 3.2"
 )
 ROUTE_UNKNOWN: Final = ErrorRow("UNSUPPORTED", 404, "there is nothing at this path", "code-13")
 CODING_UNSUPPORTED: Final = ErrorRow(

@@ -82,7 +82,7 @@ class _Report:
 def _run(options: argparse.Namespace, config: Config) -> int:
     if options.dry_run and not exists(config):
         with TemporaryDirectory() as empty:
-            storage = replace(config.storage, data=empty)
+            storage = replace(config.storage, data=empty, network_filesystem=True)
             return _adopt(options, replace(config, storage=storage))
     return _adopt(options, config)
 

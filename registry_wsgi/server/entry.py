@@ -71,9 +71,10 @@ class QuietResponse(Response):  # type: ignore[misc] # gunicorn has no types
         self.sock.setblocking(True)
         for piece in pieces:
             self.sock.sendall(piece.head)
-            if piece.offset < piece.end:
-                # Python's own way copies what the kernel cannot send.
-                self.sock.sendfile(content, piece.offset, piece.end - piece.offset)
+            left = piece.end - piece.offset
+            # Python's own way copies what the kernel cannot send.
+            if left and self.sock.sendfile(content, piece.offset, left) < left:
+                return
 
 
 def nothing_is(method: str, path: str) -> bool:  # noqa: ARG001 - what ``Entry.quick`` is asked

@@ -12,10 +12,10 @@ from typing import Final
 from gunicorn.http.errors import LimitRequestHeaders
 
 MOST: Final = 64 << 10
-"""Bytes of a head that are waited for: eight times the longest line that gunicorn takes."""
+"""Bytes of a head that are waited for; no field of it can be longer, either."""
 
 FIELD: Final = 8190
-"""Longest value of a field in bytes, as gunicorn has it."""
+"""Longest value of a field in bytes: what gunicorn takes unless told otherwise, and a name."""
 
 LONG_FIELDS: Final = frozenset({"RANGE"})
 """Those that may be as long as a head: clients ask for a thousand ranges of a layer at once."""
@@ -34,17 +34,20 @@ class State(Enum):
 
     BEGUN = auto()
     DECIDABLE = auto()
-    """All of it, or enough to refuse it; or the client is gone."""
+    """All of it, or a whole line that gunicorn refuses; or the client is gone."""
     ENDLESS = auto()
     """``MOST`` bytes, and no end of it."""
-    TLS = auto()
-    """None: podman, skopeo and crane try TLS first, then without."""
+    NONSENSE = auto()
+    """What can become no head, of which gunicorn would wait for the end of its line.
+
+    TLS is: podman, skopeo and crane try it first.
+    """
 
 
 _NO_MORE: Final = b"Connection: close\r\nContent-Length: 0\r\n\r\n"
 REFUSALS: Final = {
     State.ENDLESS: b"HTTP/1.1 431 Request Header Fields Too Large\r\n" + _NO_MORE,
-    State.TLS: b"HTTP/1.1 400 Bad Request\r\n" + _NO_MORE,
+    State.NONSENSE: b"HTTP/1.1 400 Bad Request\r\n" + _NO_MORE,
 }
 """The answers to what is no head; nobody is told of them."""
 
@@ -61,14 +64,12 @@ def state_of(data: bytes) -> State:
     # > empty line (CRLF) received prior to the request-line.            (RFC 9112, 2.2)
     head = data.lstrip(b"\r\n")
     if head.startswith(_TLS):
-        return State.TLS
+        return State.NONSENSE
     line, is_whole, _ = head.partition(b"\r\n")
-    if is_whole:
-        may_go_on = b"\r\n\r\n" not in head and _LINE.fullmatch(line) is not None
-    else:
-        may_go_on = not line or _LINE_SO_FAR.fullmatch(line) is not None
-    if not may_go_on:
+    if is_whole and (b"\r\n\r\n" in head or _LINE.fullmatch(line) is None):
         return State.DECIDABLE
+    if not is_whole and line and _LINE_SO_FAR.fullmatch(line) is None:
+        return State.NONSENSE
     return State.BEGUN if len(data) < MOST else State.ENDLESS
 
 
@@ -78,7 +79,7 @@ def look(client: socket.socket, begun: bytes) -> State:
     Of what is still in the socket nothing is taken. While the head is not whole, the poller is told
     of the socket when there is more than now.
     """
-    if begun and (state := state_of(begun)) in {State.DECIDABLE, State.TLS}:
+    if begun and (state := state_of(begun)) is not State.BEGUN:
         return state
     # A unix socket has no mark: it would be told of without end. Behind it is a proxy, which sends
     # whole heads.

@@ -118,10 +118,10 @@ def send_eagerly(connection: socket.socket, descriptor: int, pieces: deque[Piece
     """Send pieces of a file while the client is quick; what was sent is taken off them.
 
     Some are left also when the file is shorter. The connection does not block afterwards. Raises
-    OSError; of those io.UnsupportedOperation when no byte of this file can be sent so.
+    OSError; of those io.UnsupportedOperation when the pieces have to be sent in another way.
     """
     connection.setblocking(False)
-    begin, waited = pieces[0].offset, 0.0
+    waited = 0.0
     while pieces:
         try:
             if not _send_some(connection, descriptor, pieces, sys.maxsize):
@@ -131,7 +131,7 @@ def send_eagerly(connection: socket.socket, descriptor: int, pieces: deque[Piece
                 break
             waited += _wait(connection, PATIENCE - waited)
         except OSError as error:
-            if pieces[0].offset == begin and error.errno in UNSUPPORTED:
+            if error.errno in UNSUPPORTED:
                 raise io.UnsupportedOperation("sendfile") from error
             raise
 

@@ -19,15 +19,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
-from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers.gthread import PollableMethodQueue, TConn, ThreadWorker
 
 from registry_wsgi.server import heads
+from registry_wsgi.server.announced import has_no_body, lane_of, left_of
 from registry_wsgi.server.balance import Share
 from registry_wsgi.server.buffers import BUFFERS
-from registry_wsgi.server.connection import has_arrived, hold_back
+from registry_wsgi.server.connection import hold_back
 from registry_wsgi.server.known import is_known
-from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes, is_small
+from registry_wsgi.server.lanes import WAIT_SECONDS, Lane, Lanes
 from registry_wsgi.server.outgoing import DEFERRAL, NO_DESCRIPTOR, Rest, Sender
 from registry_wsgi.server.pacing import hurry_within
 
@@ -36,6 +36,9 @@ CLOSERS: Final = 2
 
 NO_DESCRIPTOR_PAUSE: Final = 0.01
 """Seconds that are waited where no connection can be accepted, so as not to ask without end."""
+
+LOOK_SECONDS: Final = 1.0
+"""How often it is looked whether the body of a request that waits is here."""
 
 _PARKED: Final = object()
 
@@ -76,6 +79,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         self._parked: list[Any] = []
         self._share = Share(self.age)
         self._next_beat = 0.0
+        self._next_look = 0.0
         self._closing = ThreadPoolExecutor(CLOSERS, "closing")
         self._sender = Sender()
         self._awaiting_heads = False
@@ -164,29 +168,33 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         if state in heads.REFUSALS:
             self.poller.unregister(client)
             waiting.remove(conn)
-            with contextlib.suppress(OSError):
-                client.send(heads.REFUSALS[state])
-            self._close_later(conn)
+            self._refuse(conn, state)
         return state is heads.State.DECIDABLE
+
+    def _refuse(self, conn: Any, state: heads.State) -> None:
+        with contextlib.suppress(OSError):
+            # Whatever became of its last answer, nobody waits for this client.
+            conn.sock.send(heads.REFUSALS[state], socket.MSG_DONTWAIT)
+        self._close_later(conn)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Serve the request, in a thread of the pool, or say that it has to wait."""
         heads.require_short(req.headers)
-        lane = _lane_of(req, conn.sock, self._lanes)
+        lane = lane_of(req, conn.sock, self._lanes)
         if is_known():
             hold_back(req)
         waited_for = conn.__dict__.pop("waits_for", None)
         if lane is None:
             conn.__dict__.pop("waits_until", None)
             if waited_for is not None:
-                # Its body came while it waited: the place that it was woken for is another's.
+                # Its body came while it waited: a place that it was woken for is another's.
                 waited_for.on_leave()
             return self._answer_in_part(req, conn)
         until = conn.__dict__.pop("waits_until", None)
         if until is None:
             until = time.monotonic() + WAIT_SECONDS
             # Watched for once: a client that is gone would be woken for without end.
-            conn.left = _left_of(req)
+            conn.left = left_of(req)
         if not lane.reserve() and time.monotonic() < until:
             conn.waits_until = until
             conn.waits_for = lane
@@ -199,7 +207,7 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
 
     def _answer_in_part(self, req: Any, conn: Any) -> Any:
         """Serve a request whose body, if any, is here; a file that it gets may be sent later."""
-        if not is_known() or type(conn.sock) is not socket.socket or not _has_no_body(req):
+        if not is_known() or type(conn.sock) is not socket.socket or not has_no_body(req):
             return super().handle_request(req, conn)
         with DEFERRAL.allowed() as left:
             reusable = super().handle_request(req, conn)
@@ -224,7 +232,9 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._unpark(conn.waits_for)
         elif answered and is_known() and not fs.result():
             self._close_later(conn)
-        elif answered and self._has_begun_another(conn):
+        elif answered and (behind := self._behind(conn)) in heads.REFUSALS:
+            self._refuse(conn, behind)
+        elif answered and behind is heads.State.BEGUN:
             # As gunicorn does where nothing follows; here it would have a thread wait for more.
             conn.sock.setblocking(False)
             conn.set_timeout()
@@ -234,12 +244,12 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         else:
             super().finish_request(conn, fs)
 
-    def _has_begun_another(self, conn: Any) -> bool:
-        """Whether a part of the next head came with the request that was just answered."""
+    def _behind(self, conn: Any) -> heads.State:
+        """What came of the next head with the request that was just answered."""
         if not (self._awaiting_heads and self.alive) or conn.is_http2:
-            return False
+            return heads.State.DECIDABLE
         begun = conn.parser.unreader.buf.getvalue()
-        return bool(begun) and heads.look(conn.sock, begun) is not heads.State.DECIDABLE
+        return heads.look(conn.sock, begun) if begun else heads.State.DECIDABLE
 
     def _close_later(self, conn: Any) -> None:
         """Close gracefully: to wait, for seconds it may be, until the client closes too."""
@@ -291,8 +301,16 @@ class ParkingWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         """Gunicorn's regular look at its connections: some may have waited for too long."""
         super().murder_pending()
         now = time.monotonic()
-        for conn in [conn for conn in self._parked if conn.waits_until <= now]:
-            self._resume(conn)
+        looking = now >= self._next_look
+        if looking:
+            self._next_look = now + LOOK_SECONDS
+        for conn in list(self._parked):
+            if conn.waits_until <= now or (looking and self._is_here(conn)):
+                self._resume(conn)
+
+    def _is_here(self, conn: Any) -> bool:
+        """Whether its body needs no place by now: of a unix socket the poller may not say so."""
+        return lane_of(conn.waiting_request, conn.sock, self._lanes) is None
 
     def _resume(self, conn: Any) -> None:
         self._parked.remove(conn)
@@ -312,29 +330,3 @@ def _close(conn: Any) -> None:
 def _waits_until(conn: Any) -> float:
     until: float = conn.waits_until
     return until
-
-
-def _has_no_body(request: Any) -> bool:
-    reader: Any = getattr(request.body, "reader", None)
-    return type(reader) is LengthReader and not reader.length
-
-
-def _left_of(request: Any) -> int:
-    """Bytes of a small body that were not received with its head; 0 for one that is not small."""
-    reader: Any = request.body.reader
-    if type(reader) is not LengthReader or not is_small(reader.length):
-        return 0
-    return int(reader.length) - len(reader.unreader.buf.getbuffer())
-
-
-def _lane_of(request: Any, source: Any, lanes: Lanes | None) -> Lane | None:
-    """The lane that the request's body takes, ``None`` for one without a body, or all here."""
-    reader: Any = getattr(request.body, "reader", None)
-    if lanes is None:
-        return None
-    if type(reader) is ChunkedReader:
-        return lanes.of(None)
-    if type(reader) is not LengthReader or not reader.length:
-        return None
-    here = is_small(reader.length) and has_arrived(request.body, source, reader.length)
-    return None if here else lanes.of(reader.length)

@@ -68,7 +68,9 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         # X_Forwarded_Host is not X-Forwarded-Host.
         "header_map": "refuse",
     }
-    if fast:  # which judges by itself which ones may be that long
+    if fast and not server.certfile:
+        # The worker judges which fields may be that long, once it has seen that the head is no
+        # longer: of TLS it cannot, and gunicorn would read a hundred such fields.
         settings["limit_request_field_size"] = heads.MOST
     if server.certfile:
         settings |= {"certfile": server.certfile, "keyfile": server.keyfile}

@@ -182,12 +182,13 @@ class FileOps:
             return False
         return True
 
-    def remove(self, path: Path) -> None:
-        """Remove a file, or a directory with all that is in it."""
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            self.unlink(path)
+    def remove_tree(self, path: Path) -> None:
+        """Remove a directory with all that is in it, as far as that can be."""
+        shutil.rmtree(path, ignore_errors=True)
+
+    def remove_directory(self, path: Path) -> None:
+        """Remove an empty directory; raises OSError for any other."""
+        path.rmdir()
 
     def allocate(self, path: Path, size: int) -> None:
         """Create a file of ``size`` bytes that are on the disk, or leave none."""

@@ -3,7 +3,7 @@
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,6 +17,7 @@ from registry_wsgi.storage.layouts import Block, LayoutReader, LayoutWriter
 LAYOUT_FILE: Final = "oci-layout"
 LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 
+BLOBS: Final = "blobs"
 INDEX_FILE: Final = "index.json"
 INDEX_LIMIT: Final = 64 << 20
 """Longest ``index.json`` that is read, in bytes."""
@@ -36,7 +37,7 @@ def reader(path: Path) -> LayoutReader:
 
 def _place(digest: Digest) -> str:
     # > The object MUST be named in the form `blobs/<alg>/<encoded>`
-    return f"blobs/{digest.algorithm}/{digest.hex}"
+    return f"{BLOBS}/{digest.algorithm}/{digest.hex}"
 
 
 class DirectoryWriter:
@@ -59,8 +60,13 @@ class DirectoryWriter:
             undoing.pop_all()
 
     def _undo(self, *, is_new: bool) -> None:
-        for path in [self._path] if is_new else list(self._path.iterdir()):
-            self._ops.remove(path)
+        """Take away what was written, as far as that can be, and nothing of anybody else."""
+        with suppress(OSError):
+            self._ops.remove_tree(self._path / BLOBS)
+            for name in (LAYOUT_FILE, INDEX_FILE):
+                self._ops.unlink(self._path / name)
+            if is_new:
+                self._ops.remove_directory(self._path)
 
     def add(self, digest: Digest, size: int, blocks: Iterable[Block]) -> None:
         """Write a file; its name appears once it is whole."""

@@ -97,12 +97,12 @@ class App:
         return send(response, environ, start_response)
 
     def _handle(self, request: Request) -> Response:
+        environ = request.environ
+        request.address = self._context.locator.client(environ)
         # > A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
         # > message that lacks a Host header field                    (RFC 9112, 3.2)
-        environ = request.environ
         if "HTTP_HOST" not in environ and _is_of_http_1_1(environ):
             raise RegistryError(HOST_MISSING)
-        request.address = self._context.locator.client(environ)
         path = _path(environ)
         try:
             found = self._match(request.method, path)

@@ -22,12 +22,12 @@ _MEDIA_TYPE = "application/octet-stream"
 _FIXED = (
     ("Accept-Ranges", "bytes"),
     ("Cache-Control", "max-age=31536000"),
-    ("Content-Type", _MEDIA_TYPE),
 )
 
 
-def _headers(blob: Blob) -> Headers:
-    return [*_FIXED, digest_header(blob.digest), etag_header(blob.digest)]
+def _headers(blob: Blob, media_type: str = _MEDIA_TYPE) -> Headers:
+    fixed = (*_FIXED, ("Content-Type", media_type))
+    return [*fixed, digest_header(blob.digest), etag_header(blob.digest)]
 
 
 def head(context: Context, request: Request, digest: str) -> Response:
@@ -51,8 +51,7 @@ def get(context: Context, request: Request, digest: str) -> Response:
     if len(spans) > 1:
         return _several(request, blob, spans, content)
     span = spans[0] if spans else None
-    # A range that is ignored is one that nginx might not ignore.
-    if context.accelerator and (wanted is None) == (span is None) and _is_plain(request):
+    if context.accelerator and _is_plain(request, span):
         place = context.accelerator.place(request.environ, blob.digest)
         if place is not None:
             content.close()
@@ -71,15 +70,18 @@ def _several(request: Request, blob: Blob, spans: tuple[Span, ...], content: Bin
     if request.at_once:
         content.close()
         raise WouldWait
-    answer = multipart(blob.digest, spans, blob.size, _MEDIA_TYPE)
-    headers = [(name, value) for name, value in _headers(blob) if name != "Content-Type"]
-    headers.append(("Content-Type", answer.media_type))
-    return Response(206, headers, content, Span(0, answer.length), pieces=answer.pieces)
+    media_type, pieces = multipart(blob.digest, spans, blob.size, _MEDIA_TYPE)
+    return Response(206, _headers(blob, media_type), content, pieces=pieces)
 
 
-def _is_plain(request: Request) -> bool:
-    """Whether nginx has nothing to judge: it knows the date of its file, but no ETag."""
+def _is_plain(request: Request, span: Span | None) -> bool:
+    """Whether nginx has nothing to judge that it would judge otherwise."""
     environ = request.environ
+    wanted = environ.get("HTTP_RANGE")
+    # It might not ignore a range that is ignored here, and takes one in a list for several.
+    if (wanted is None) != (span is None) or (wanted is not None and "," in wanted):
+        return False
+    # It knows the date of its file, but no ETag.
     return "HTTP_IF_MATCH" not in environ and "HTTP_IF_UNMODIFIED_SINCE" not in environ
 
 
@@ -110,6 +112,6 @@ def _not_modified(blob: Blob) -> Response:
 def delete(context: Context, request: Request, digest: str) -> Response:
     """Stop serving the blob in this repository."""
     parsed = Digest.parse(digest)
-    require_match(request.environ, parsed)
+    require_match(request.environ, context.blobs.find(request.name, parsed).digest)
     context.blobs.delete(request.name, parsed, request.actor)
     return empty(202, digest_header(parsed))

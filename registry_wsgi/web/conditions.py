@@ -84,8 +84,8 @@ def ranges_of(
     """
     if header is None or (if_range is not None and if_range != f'"{digest}"'):
         return ()
-    match = _RANGES.fullmatch(header.strip())
-    if match is None or header.count(",") >= RANGES_LIMIT:
+    match = _RANGES.fullmatch(header.strip()) if header.count(",") < RANGES_LIMIT else None
+    if match is None:
         return ()
     spans = [_span(one[1], one[2], one[3], size) for one in _RANGE.finditer(match[1])]
     found = tuple(span for span in spans if span is not None and span.length > 0)

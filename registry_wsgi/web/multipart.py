@@ -15,23 +15,16 @@ class Piece(NamedTuple):
     span: Span
 
 
-class Multipart(NamedTuple):
-    """An answer's content: its type, its pieces, and its length in bytes."""
-
-    media_type: str
-    pieces: tuple[Piece, ...]
-    length: int
-
-
-def multipart(digest: Digest, spans: Sequence[Span], size: int, media_type: str) -> Multipart:
-    """These spans of the blob ``digest``, which has ``size`` bytes, in their order."""
+def multipart(
+    digest: Digest, spans: Sequence[Span], size: int, media_type: str
+) -> tuple[str, tuple[Piece, ...]]:
+    """The media type and the pieces of these spans of a blob of ``size`` bytes, in their order."""
     # No blob contains a hash of its own digest by accident, nor can one be made that does.
     named = f"{digest} {' '.join(f'{span.first}+{span.length}' for span in spans)}"
     boundary = hashlib.sha256(named.encode()).hexdigest()
     pieces = [Piece(_head(boundary, media_type, span, size), span) for span in spans]
     pieces.append(Piece(f"\r\n--{boundary}--\r\n".encode(), Span(size, 0)))
-    length = sum(len(piece.head) + piece.span.length for piece in pieces)
-    return Multipart(f"multipart/byteranges; boundary={boundary}", tuple(pieces), length)
+    return f"multipart/byteranges; boundary={boundary}", tuple(pieces)
 
 
 def _head(boundary: str, media_type: str, span: Span, size: int) -> bytes:

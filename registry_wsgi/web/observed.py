@@ -55,8 +55,6 @@ def _record(
     response: Response, environ: Environ, request: Request | None, seconds: float
 ) -> Record:
     method = environ["REQUEST_METHOD"]
-    body = response.body
-    length = len(body) if isinstance(body, bytes) else response.span.length if response.span else 0
     return Record(
         method,
         environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
@@ -64,7 +62,7 @@ def _record(
         request.action if request else "",
         request.name if request else "",
         response.status,
-        0 if method == "HEAD" else length + response.delegated,
+        0 if method == "HEAD" else response.length + response.delegated,
         request.body.received if request else 0,
         seconds,
         request.principal.name if request else "",

@@ -39,7 +39,7 @@ class Response(NamedTuple):
     """An answer: ``body`` is its bytes, or a file to send ``span`` of.
 
     ``delegated`` is how many bytes the proxy sends in place of ``body``. ``pieces`` are sent of the
-    file where it is not one span, which then only has their length.
+    file where it is not one span.
     """
 
     status: int
@@ -48,6 +48,15 @@ class Response(NamedTuple):
     span: Span | None = None
     delegated: int = 0
     pieces: tuple[Piece, ...] = ()
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body."""
+        if self.span is not None:
+            return self.span.length
+        if isinstance(self.body, bytes):
+            return len(self.body)
+        return sum(len(piece.head) + piece.span.length for piece in self.pieces)
 
 
 def empty(status: int, *headers: tuple[str, str]) -> Response:
@@ -92,20 +101,18 @@ def send(
 ) -> Iterable[bytes]:
     """Start the answer and return what WSGI iterates; a HEAD has the headers of its GET."""
     status, headers, body, span = response[:4]
-    whole = len(body) if isinstance(body, bytes) else 0
-    length = span.length if span else whole
     if status not in NO_LENGTH:
-        headers.append(("Content-Length", str(length)))
+        headers.append(("Content-Length", str(response.length)))
     headers.extend(VERSION_HEADERS)
     start_response(STATUS_LINES[status], headers)
     if isinstance(body, bytes):
         return () if environ["REQUEST_METHOD"] == "HEAD" or not body else (body,)
-    if environ["REQUEST_METHOD"] == "HEAD" or span is None:
+    if environ["REQUEST_METHOD"] == "HEAD":
         body.close()
         return ()
     if response.pieces:
         return _several(body, response.pieces, environ)
-    return _file(body, span, environ)
+    return _file(body, span or Span(0, 0), environ)
 
 
 def _file(content: BinaryIO, span: Span, environ: Mapping[str, Any]) -> Iterable[bytes]:

@@ -1,5 +1,6 @@
 """``export`` and ``import``: repositories out as OCI image layouts, and in elsewhere."""
 
+import errno
 import fcntl
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -371,6 +372,22 @@ def test_a_full_disk_ends_an_export_and_is_given_its_room_back(
         assert "No space left on device" in ended.err
         assert [path.name for path in disk.rglob("*")] == ["layout"]
         assert free(disk) == before
+
+
+def test_a_failed_export_takes_nothing_of_others_with_it(
+    data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody put beside it while it ran stays."""
+
+    def fail(writer: DirectoryWriter, index: bytes) -> None:  # noqa: ARG001 - as it is called
+        (folder / "layout" / "precious").write_text("precious")
+        raise OSError(errno.EIO, "it fails")
+
+    monkeypatch.setattr(DirectoryWriter, "finish", fail)
+    ended = registry_wsgi("export", APP, folder / "layout", data=data, expect=2)
+
+    assert "it fails" in ended.err
+    assert [path.name for path in (folder / "layout").rglob("*")] == ["precious"]
 
 
 def test_gc_waits_for_an_export(data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,25 +29,37 @@ def test_empty_lines_before_it_are_no_end_of_a_head() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b" GET",
-        b"GET  /",
-        b"GET / FTP",
-        b"GET / HTTP/1.1 ",
         b"GET / HTTP/2.0\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM",
-        b"GET /" + b"a" * 5000,
-        b"A" * 40,
         b"GET /\r\nHost",
+        b"GET  /\r\n",
     ],
 )
-def test_what_becomes_no_request_is_not_waited_for(data: bytes) -> None:
+def test_a_line_that_begins_no_request_is_not_waited_behind(data: bytes) -> None:
     """Gunicorn refuses it at once."""
     assert state_of(data) is State.DECIDABLE
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b" GET",
+        b"GET  /",
+        b"GET / FTP",
+        b"GET / HTTP/1.1 ",
+        b"GET /" + b"a" * 5000,
+        b"A" * 40,
+        b"({[;",
+    ],
+)
+def test_what_becomes_no_line_is_left_to_nobody(data: bytes) -> None:
+    """Gunicorn would have a thread wait for its end."""
+    assert state_of(data) is State.NONSENSE
+
+
 def test_a_client_of_tls_is_known_by_its_first_byte() -> None:
     """No method begins with it."""
-    assert state_of(b"\x16") is state_of(b"\x16\x03\x01\r\n\r\n") is State.TLS
+    assert state_of(b"\x16") is state_of(b"\x16\x03\x01\r\n\r\n") is State.NONSENSE
 
 
 def test_a_head_without_an_end_is_not_waited_for() -> None:

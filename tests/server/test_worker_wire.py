@@ -224,7 +224,8 @@ def test_what_is_no_whole_head_is_not_known_by_its_end(
                     wire.send(piece)
                 assert wire.reply() is not None
                 reply = wire.send(unfinished).finish().reply()
-            statuses.append(reply.status if reply else None)
+            # What can become no head is refused, or let go with the client.
+            statuses.append(reply.status if reply and reply.status != 400 else None)
 
     assert found["fast"] == found["plain"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from support.server import RunningServer
+from support.unix import OnUnixSocket
 from support.variants import Variants
 from support.wire import Reply, Wire, request
 
@@ -21,26 +21,6 @@ SETTINGS = {
     "absolute": 'location = "absolute"',
     "unix": "",
 }
-
-
-class OnUnixSocket(RunningServer):
-    """A server that listens on a unix socket beside its data."""
-
-    @property
-    def host(self) -> str:
-        """The path of the socket."""
-        return str(self.data.with_name("socket"))
-
-    def command(self) -> list[str]:
-        """The command line."""
-        return [f"unix:{word}" if word == self.host else word for word in super().command()]
-
-    def _answers(self) -> bool:
-        try:
-            with Wire(self.host) as wire:
-                return wire.still_serves()
-        except OSError:
-            return False
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 from support.images import sha256
 from support.pushes import open_upload, push_image, with_digest
 from support.server import RunningServer, ServerFactory
+from support.unix import OnUnixSocket
 from support.variants import Variants
 from support.verbs import request_target
 from support.wire import Reply, Wire, request
@@ -17,6 +18,7 @@ NAME = "wire/slow"
 THREADS = 4
 SETTINGS = {
     "patient": f"threads = {THREADS}\nbody_timeout = 600\n",
+    "unix": f"threads = {THREADS}\n",
     "impatient": f"threads = {THREADS}\nbody_timeout = 1\n",
 }
 HALF = b"0123456789"
@@ -25,7 +27,7 @@ HALF = b"0123456789"
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Variants]:
     """One process with few threads, that bears silence for ten minutes or for a second."""
-    with Variants(SETTINGS) as variants:
+    with Variants(SETTINGS, kinds={"unix": OnUnixSocket}) as variants:
         yield variants
 
 
@@ -55,22 +57,28 @@ def test_silent_uploads_do_not_keep_others_from_being_served(
 def put_head(server: RunningServer, number: int) -> tuple[bytes, bytes]:
     """The head of a PUT that closes an upload, and its small body."""
     body = f"small body {number}".encode()
-    target = with_digest(open_upload(server.http, NAME), sha256(body))
+    with Wire(server.host) as wire:
+        opened = wire.exchange(request("POST", f"/v2/{NAME}/blobs/uploads/", b""))
+    target = with_digest(opened.value("Location"), sha256(body))
     return request("PUT", request_target(target), None, f"Content-Length: {len(body)}"), body
 
 
 @pytest.mark.parametrize("others", [1, 5])
-def test_small_bodies_that_are_here_wait_for_nobody(servers: Variants, others: int) -> None:
+@pytest.mark.parametrize("way", ["patient", "unix"])
+def test_small_bodies_that_are_here_wait_for_nobody(
+    servers: Variants, way: str, others: int
+) -> None:
     """Heads came first, and one body does not come: the others are taken, whoever has the place."""
-    server = servers["patient"]
+    server = servers[way]
     uploads = [put_head(server, number) for number in range(1 + others)]
     with contextlib.ExitStack() as stack:
         wires = [stack.enter_context(Wire(server.host)) for _ in uploads]
         for wire, (head, _) in zip(wires, uploads, strict=True):
             wire.send(head)
-            server.http.get("/v2/")
+            with Wire(server.host) as other:
+                other.exchange(request("GET", "/v2/"))
         replies = [
-            wire.send(body).reply("PUT")
+            wire.send(body[:5]).send(body[5:]).reply("PUT")
             for wire, (_, body) in reversed(list(zip(wires, uploads, strict=True)))
         ]
 
@@ -179,6 +187,35 @@ def test_a_client_that_tries_tls_first_is_answered_and_not_logged(
 
     assert "/v2/" in server.log
     assert "WARNING" not in server.log
+
+
+@pytest.mark.parametrize("before", [b"", request("GET", "/v2/")], ids=["first", "second"])
+@pytest.mark.parametrize("nonsense", [b"\x16\x03\x01", b"({[;", b"GET  ", b"GET /" + b"a" * 5000])
+def test_nonsense_without_an_end_keeps_no_thread(
+    servers: Variants, before: bytes, nonsense: bytes
+) -> None:
+    """More clients than threads stop in a line that begins no request: each is refused at once."""
+    server = servers["patient"]
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(Wire(server.host)) for _ in range(THREADS * 2)]
+        for wire in wires:
+            wire.send(before + nonsense)
+        replies = [(before and wire.reply(), wire.reply()) for wire in wires]
+
+    assert {reply and reply.status for _, reply in replies} == {400}
+    assert server.http.get("/v2/").status == 200
+
+
+@pytest.mark.parametrize("behind", [b"\x16\x03\x01\r\n", b"({[;"])
+def test_what_is_no_head_behind_a_request_ends_the_connection(
+    servers: Variants, behind: bytes
+) -> None:
+    """It came with a request, which is answered first."""
+    with Wire(servers["patient"].host) as wire:
+        first = wire.send(request("GET", "/v2/") + behind).reply()
+        second = wire.reply()
+
+    assert (first and first.status, second and second.status) == (200, 400)
 
 
 @pytest.mark.parametrize("begun", [b"\x16\x03\x01\x02\x00\r\n", b"GET / HTTP/9.9\r\n", b"({[;\r\n"])
