@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.clients import Containerd
 from support.daemons import daemon, docker_daemon
 from support.programs import Tool, require, require_root, run
 from support.server import throwaway_directory
@@ -54,7 +55,7 @@ def docker(environment: dict[str, str]) -> Iterator[Tool]:
 
 
 @pytest.fixture(scope="session")
-def ctr(environment: dict[str, str]) -> Iterator[Tool]:
+def ctr(environment: dict[str, str]) -> Iterator[Containerd]:
     """``ctr``, talking to a containerd that was started for the tests."""
     containerd, client = require("containerd", "containerd"), require("ctr", "containerd")
     require_root("containerd")
@@ -70,7 +71,7 @@ def ctr(environment: dict[str, str]) -> Iterator[Tool]:
 
     with daemon(command, ready) as folder:
         address = f"--address={folder}/containerd.sock"
-        yield Tool(client, address, "--namespace=tests", environment=environment)
+        yield Containerd(client, address, "--namespace=tests", environment=environment)
 
 
 def storage_tool(program: str, folder: Path, environment: dict[str, str], *flags: str) -> Tool:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from support.clients import Containerd
 from support.images import MIB, make_image, make_index, sha256, tar_of, write_layout
-from support.programs import Tool
 from support.server import RunningServer
 
 FLAGS = ("--plain-http", "--snapshotter=native")
@@ -17,14 +17,14 @@ def layout_tar(layout: Path) -> Path:
     return tar
 
 
-def listed_digest(ctr: Tool, reference: str) -> str:
+def listed_digest(ctr: Containerd, reference: str) -> str:
     """The digest that containerd has for an image's name."""
     lines = ctr("images", "list", f"name=={reference}").splitlines()
     return lines[1].split()[2]
 
 
 def test_an_image_comes_back(
-    ctr: Tool, registry: RunningServer, repository: str, tmp_path: Path
+    ctr: Containerd, registry: RunningServer, repository: str, tmp_path: Path
 ) -> None:
     """An image that was imported, pushed and removed has the same digest when pulled."""
     image = make_image(repository, layers=3, size=MIB)
@@ -38,7 +38,7 @@ def test_an_image_comes_back(
         f"{registry.host}/{repository}",
         tar,
     )
-    ctr("images", "push", "--plain-http", reference)
+    ctr.push(reference)
     ctr("images", "remove", "--sync", reference)
     ctr("images", "pull", *FLAGS, reference)
 
@@ -46,7 +46,7 @@ def test_an_image_comes_back(
 
 
 def test_an_index_comes_back_with_all_its_images(
-    ctr: Tool, registry: RunningServer, repository: str, tmp_path: Path
+    ctr: Containerd, registry: RunningServer, repository: str, tmp_path: Path
 ) -> None:
     """An index pulled for all platforms is complete: it can be pushed to another repository."""
     images = [make_image(repository, architecture=arch) for arch in ("amd64", "arm64")]
@@ -55,11 +55,11 @@ def test_an_index_comes_back_with_all_its_images(
     tar = layout_tar(write_layout(tmp_path / "layout", {"multi": images}))
     base = f"--base-name={registry.host}/{repository}"
     ctr("images", "import", "--all-platforms", "--no-unpack", base, tar)
-    ctr("images", "push", "--plain-http", reference)
+    ctr.push(reference)
     ctr("images", "remove", "--sync", reference)
     ctr("images", "pull", *FLAGS, "--all-platforms", reference)
     ctr("images", "tag", reference, copy)
-    ctr("images", "push", "--plain-http", copy)
+    ctr.push(copy)
 
     assert listed_digest(ctr, reference) == sha256(make_index(images))
     assert registry.http.get(f"/v2/{repository}/copy/manifests/multi").body == make_index(images)

@@ -14,7 +14,7 @@ from support.accounts import (
     htpasswd_line,
     opened_data,
 )
-from support.clients import CLIENTS, TAG, Client
+from support.clients import CLIENTS, TAG, Client, Containerd
 from support.images import make_image, tar_of, write_layout
 from support.programs import Tool
 from support.pushes import push_artifact
@@ -138,7 +138,7 @@ def test_a_client_pulls_what_is_open_without_an_account(
 
 @pytest.mark.parametrize("door", ["users", "token"], indirect=True)
 def test_containerd_signs_in_by_form(
-    ctr: Tool, door: Door, repository: str, tmp_path: Path
+    ctr: Containerd, door: Door, repository: str, tmp_path: Path
 ) -> None:
     """Containerd asks for its token with a POST, pushes and pulls; a wrong password gets nothing."""
     reference = f"{door.server.host}/team/{repository}:{TAG}"
@@ -150,7 +150,7 @@ def test_containerd_signs_in_by_form(
     ctr("images", "import", "--snapshotter=native", base, tar)
     user, wrong = f"--user={door.name}:{door.password}", f"--user={door.name}:wrong"
     pull = ("images", "pull", "--plain-http", "--snapshotter=native")
-    ctr("images", "push", "--plain-http", user, reference)
+    ctr.push(user, reference)
     ctr("images", "remove", "--sync", reference)
     refused = ctr.said(*pull, wrong, reference, expect=1)
     ctr(*pull, user, reference)
