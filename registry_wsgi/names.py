@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from registry_wsgi.errors import (
     DIGEST_MALFORMED,
@@ -24,8 +24,12 @@ NAME_LIMIT: Final = 255
 _ECHO_LIMIT: Final = 300
 """How much of a malformed value an error repeats, in characters."""
 
+# > <name> MUST match the following regular expression:
+# > [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+# > <tag-or-digest> as a tag MUST be at most 128 characters in length and MUST match
+# > [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
 _TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _PATTERN: Final = re.compile(r"[a-z0-9._*-]+(?:/[a-z0-9._*-]+)*")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
@@ -49,12 +53,13 @@ class _Parsed(str):
 
     __slots__ = ()
 
-    _row: ErrorRow
+    _row: ClassVar[ErrorRow]
+    _form: ClassVar[re.Pattern[str]]
 
     @classmethod
     def _matches(cls, text: str) -> bool:
-        """Whether ``text`` is well formed: each kind says that of its own."""
-        raise NotImplementedError(cls)
+        """Whether ``text`` is of this kind's form; a name is the longest of all kinds."""
+        return len(text) <= NAME_LIMIT and cls._form.fullmatch(text) is not None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -74,12 +79,7 @@ class Name(_Parsed):
 
     __slots__ = ()
     _row = NAME_INVALID
-
-    @classmethod
-    def _matches(cls, text: str) -> bool:
-        # > <name> MUST match the following regular expression:
-        # > [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*
-        return len(text) <= NAME_LIMIT and _NAME.fullmatch(text) is not None
+    _form = _NAME
 
 
 class Tag(_Parsed):
@@ -87,12 +87,7 @@ class Tag(_Parsed):
 
     __slots__ = ()
     _row = TAG_INVALID
-
-    @classmethod
-    def _matches(cls, text: str) -> bool:
-        # > <tag-or-digest> as a tag MUST be at most 128 characters in length and MUST match
-        # > [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
-        return _TAG.fullmatch(text) is not None
+    _form = _TAG
 
 
 class Digest(_Parsed):
@@ -100,10 +95,7 @@ class Digest(_Parsed):
 
     __slots__ = ()
     _row = DIGEST_MALFORMED
-
-    @classmethod
-    def _matches(cls, text: str) -> bool:
-        return _DIGEST.fullmatch(text) is not None
+    _form = _DIGEST
 
     @classmethod
     def of(cls, content: bytes, algorithm: str = "sha256") -> Self:

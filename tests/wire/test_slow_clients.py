@@ -88,7 +88,7 @@ def test_small_bodies_that_are_here_wait_for_nobody(
 def test_a_small_body_of_a_client_that_leaves_while_it_waits_is_given_up(
     servers: Variants,
 ) -> None:
-    """It is looked after once; the place goes to who comes next."""
+    """It gets 400, and the place goes to who comes next."""
     server = servers["patient"]
     first, second, third = (put_head(server, number) for number in (10, 11, 12))
     with Wire(server.host) as holding, Wire(server.host) as waiting:
